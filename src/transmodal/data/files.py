@@ -1,0 +1,57 @@
+"""Files are never half-written: a temporary name in the same folder, fsync, rename."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from transmodal.errors import InputError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``, whole or not at all; makes the folder.
+
+    Raises:
+        InputError: no permission, or the disk is full.
+    """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path``, whole or not at all; makes the folder.
+
+    Raises:
+        InputError: no permission, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as problem:
+        raise InputError(f"{path}: cannot be written ({problem.strerror}); choose another --out") from problem
+    finally:
+        if temporary.exists():
+            temporary.unlink()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        InputError: missing, or not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as problem:
+        raise InputError(f"{path}: there is no such file; check the path") from problem
+    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
+        raise InputError(f"{path}: is not valid JSON ({problem}); it was changed or damaged") from problem

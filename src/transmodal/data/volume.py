@@ -1,0 +1,192 @@
+"""Volume: values and the grid they lie on; reading and writing NIfTI.
+
+Reading checks everything that later code relies on (three axes, finite, not empty) and says so in a sentence.
+Writing is atomic: a temporary name, fsync, rename. Values are float32 in their own units; colour has 3 channels.
+"""
+
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import apply_orientation, io_orientation
+from nibabel.spatialimages import SpatialImage
+
+from transmodal.data.grid import Grid
+from transmodal.errors import InputError
+from transmodal.shapes import Voxels
+
+SUFFIXES = (".nii.gz", ".nii")
+_RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+_GEOMETRY = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y",
+             "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units", "dim_info")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume: values on a grid.
+
+    Attributes:
+        data: values, channels first.
+        grid: where the voxels lie.
+        name: where it came from, for messages.
+    """
+
+    data: Voxels
+    grid: Grid
+    name: str = "volume"
+
+    def __post_init__(self) -> None:
+        if self.data.shape[1:] != self.grid.shape:
+            raise ValueError(f"{self.name}: values of shape {self.data.shape} on a grid of {self.grid.shape}")
+
+    @property
+    def affine(self) -> np.ndarray:
+        """Voxel index → millimetres, RAS+."""
+        return self.grid.affine
+
+    def canonical(self) -> "Volume":
+        """The same voxels with axes turned to RAS+ (permuted and flipped, never resampled)."""
+        turns = io_orientation(self.affine)
+        data = np.stack([apply_orientation(channel, turns) for channel in self.data])
+        return Volume(data, self.grid.canonical(), self.name)
+
+
+def stem(path: Path) -> str:
+    """File name without ``.nii`` or ``.nii.gz``."""
+    for suffix in SUFFIXES:
+        if path.name.endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.stem
+
+
+def read_volume(path: Path | str, *, label: bool = False) -> Volume:
+    """Read a NIfTI file whole.
+
+    Args:
+        path: a ``.nii`` or ``.nii.gz`` file with three axes, or four of which the last is 1 long.
+        label: keep integers (a mask or a label map) and allow a constant volume.
+
+    Raises:
+        InputError: missing, unreadable, truncated, not NIfTI, not 3D, empty, NaN or infinite, or all zero.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file; check the path")
+    if path.is_dir():
+        raise InputError(f"{path}: a folder was given where one NIfTI file is needed")
+    try:
+        image = nib.load(path)
+        if not isinstance(image, SpatialImage):
+            raise ImageFileError("not an image with voxels")
+        return from_image(image, str(path), label=label)
+    except (
+        ImageFileError,
+        OSError,
+        EOFError,
+        zlib.error,
+        ValueError,
+        nib.spatialimages.HeaderDataError,
+    ) as problem:
+        if isinstance(problem, PermissionError):
+            raise InputError(f"{path}: no permission to read it; change its mode or owner") from problem
+        reason = " ".join(str(problem).split())[:160] or type(problem).__name__
+        raise InputError(
+            f"{path}: cannot be read as NIfTI ({reason}); it may be truncated or of another format: "
+            "copy it again, or convert it to .nii.gz"
+        ) from problem
+
+
+def from_image(image: Any, name: str = "image", *, label: bool = False) -> Volume:
+    """A Volume from a nibabel image, with the checks of :func:`read_volume`."""
+    shape = image.shape
+    if 0 in shape:
+        raise InputError(f"{name}: has no voxels (shape {shape}); export it again")
+    if len(shape) == 4 and shape[3] == 1:
+        shape = shape[:3]
+    if len(shape) != 3:
+        what = "pick one volume of the series" if len(shape) > 3 else "stack the slices to a volume"
+        raise InputError(f"{name}: has {len(shape)} axes {shape} where a 3D volume is needed; {what}")
+    if image.get_data_dtype() == _RGB:
+        raw = np.asarray(image.dataobj).reshape(shape)
+        data = np.stack([raw[c] for c in ("R", "G", "B")]).astype(np.float32)
+    elif label:
+        data = np.round(np.asarray(image.dataobj)).astype(np.int32).reshape((1, *shape))
+    else:
+        data = np.asarray(image.dataobj, dtype=np.float32).reshape((1, *shape))
+    if not label:
+        _check_values(data, name)
+    affine = np.asarray(image.affine, dtype=float)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise InputError(f"{name}: its affine is not invertible; repair qform/sform in the header")
+    return Volume(data, Grid((shape[0], shape[1], shape[2]), affine, image.header.copy()), name)
+
+
+def _check_values(data: np.ndarray, name: str) -> None:
+    bad = int(data.size - np.isfinite(data).sum())
+    if bad:
+        raise InputError(
+            f"{name}: {bad} of {data.size} voxels are NaN or infinite; replace them (by 0, say) first"
+        )
+    if not data.any():
+        raise InputError(f"{name}: every voxel is zero; the export or the conversion of this scan failed")
+
+
+def to_image(volume: Volume, *, dtype: str = "float32", description: str = "") -> Any:
+    """A nibabel image on exactly the volume's grid.
+
+    Args:
+        volume: what to convert.
+        dtype: numpy name, or ``rgb`` for three channels as NIfTI datatype 128. Integers are rounded and
+            clipped to what the type holds, and stored with slope 1.
+        description: the header's ``descrip``, at most 79 bytes.
+    """
+    source = volume.grid.header
+    kind = nib.Nifti2Image if isinstance(source, nib.Nifti2Header) else nib.Nifti1Image
+    image = kind(_stored(volume, dtype), volume.affine)
+    header = image.header
+    if isinstance(source, nib.Nifti1Header):
+        for key in _GEOMETRY:
+            header[key] = source[key]
+        header["pixdim"][:4] = source["pixdim"][:4]
+    else:
+        header.set_xyzt_units("mm")
+    header["descrip"] = description.encode()[:79]
+    return image
+
+
+def _stored(volume: Volume, dtype: str) -> np.ndarray:
+    data = volume.data
+    if dtype == "rgb":
+        levels = np.clip(np.round(data), 0, 255).astype(np.uint8)
+        return np.ascontiguousarray(np.moveaxis(levels, 0, -1)).view(_RGB)[..., 0]
+    if len(data) != 1:
+        raise ValueError(f"{volume.name}: {len(data)} channels can only be stored as rgb")
+    kind = np.dtype(dtype)
+    if np.issubdtype(kind, np.integer):
+        limits = np.iinfo(kind)
+        return np.clip(np.round(data[0]), limits.min, limits.max).astype(kind)
+    return data[0].astype(kind)
+
+
+def write_volume(volume: Volume, path: Path | str, *, dtype: str = "float32", description: str = "") -> None:
+    """Write a ``.nii`` or ``.nii.gz`` file, whole or not at all; arguments as in :func:`to_image`."""
+    path = Path(path)
+    suffix = next((s for s in SUFFIXES if path.name.endswith(s)), None)
+    if suffix is None:
+        raise InputError(f"{path}: the name of an output volume must end in .nii or .nii.gz")
+    temporary = path.with_name(f".{stem(path)}.{os.getpid()}{suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(to_image(volume, dtype=dtype, description=description), temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except PermissionError as problem:
+        raise InputError(f"{path}: no permission to write there; choose another --out") from problem
+    finally:
+        temporary.unlink(missing_ok=True)

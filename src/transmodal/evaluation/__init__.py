@@ -1,0 +1,1 @@
+"""From predictions and references to one tidy table and its summary."""

@@ -1,0 +1,1 @@
+"""Plain functions, tensors in, scalar out, for any number of spatial axes after the channel."""

@@ -1,0 +1,109 @@
+"""Method: one published way to synthesise an image. A protocol, not a base class.
+
+A method is an ``nn.Module`` whose constructor takes a :class:`~transmodal.data.batch.Task` and, by keyword,
+the hyper-parameters of its paper: that signature is the schema of the recipe's ``[method]`` table. It says
+what it needs in ``facts`` and plays its game in three functions::
+
+    def players(self):                       # who is trained, and by which optimiser
+        return {"generator": {"generator": self.generator}, "critic": {"critic": self.critic}}
+
+    def objectives(self, batch):             # one step of the paper's algorithm
+        fake = self.generator(batch.source)
+        yield "generator", {"l1": 100 * l1(fake, batch.truth), "adversarial": ...}
+        yield "critic", {"adversarial": ... fake.detach() ...}
+
+    def translate(self, batch):              # what inference calls
+        return self.generator(batch.source)
+
+Between two yields the loop has updated the player that was named. What is not a player is never trained.
+
+Rules. Networks are attributes, and their name among the players is their attribute name. Never ``yield``
+inside a ``with`` block: the context would leak into the loop. Activation checkpointing must be
+non-reentrant. Terms are scalars, weighted, in float32. Randomness comes from torch's global generator, which
+the loop seeds anew at each step. State that is not a parameter (a pool of past fakes, a running mean) is a
+buffer, so that a resumed run equals one that never stopped.
+"""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from transmodal.data.batch import Batch, Task
+from transmodal.errors import RecipeError
+
+Players = Mapping[str, Mapping[str, nn.Module]]
+"""Player → name of the network → the network. One optimiser updates all networks of a player."""
+
+Objectives = Generator[tuple[str, dict[str, Tensor]], None, None]
+"""Yields a player's name and its weighted loss terms by name."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a method is and needs; a recipe that asks for something else is refused before data is read.
+
+    Attributes:
+        summary: one line for ``transmodal list``.
+        paper: link to the paper, or ``baseline``.
+        paired: False where training needs no source and target of the same person.
+        min_sources: fewest sources that make sense.
+        max_targets: most targets it can make at once; None for any number.
+        handles_missing: whether a source may be missing (``Batch.present``).
+        needs_labels: whether training needs a label map.
+        spatial: the numbers of spatial axes its networks can be built for.
+    """
+
+    summary: str
+    paper: str
+    paired: bool = True
+    min_sources: int = 1
+    max_targets: int | None = None
+    handles_missing: bool = False
+    needs_labels: bool = False
+    spatial: tuple[int, ...] = (2, 3)
+
+    def check(self, name: str, task: Task) -> None:
+        """Refuse a task that the method cannot do.
+
+        Raises:
+            RecipeError: with what does not fit and what would.
+        """
+        if len(task.sources) < self.min_sources:
+            raise RecipeError(f"{name} needs at least {self.min_sources} sources, the recipe names {task.sources}")
+        if self.max_targets is not None and len(task.targets) > self.max_targets:
+            raise RecipeError(
+                f"{name} makes at most {self.max_targets} target(s), the recipe names {task.targets}"
+            )
+        if task.spatial not in self.spatial:
+            known = " or ".join(str(s) for s in self.spatial)
+            raise RecipeError(f"{name} works with spatial = {known}, the recipe asks for {task.spatial}")
+
+
+@runtime_checkable
+class Method(Protocol):
+    """What the loop and inference rely on. See the top of this file for the rules.
+
+    Attributes:
+        facts: what it is and needs.
+        training_only: names of submodules that translating does not need; a Model leaves them out.
+        multiple: every spatial size that ``translate`` gets is a multiple of this.
+    """
+
+    facts: ClassVar[Facts]
+    training_only: ClassVar[tuple[str, ...]]
+    multiple: int
+
+    def players(self) -> Players:
+        """Who is trained; empty for a method that learns without gradients or not at all."""
+        ...
+
+    def objectives(self, batch: Batch) -> Objectives:
+        """One step: yield each player's terms in the order in which they move."""
+        ...
+
+    def translate(self, batch: Batch) -> Float[Tensor, "B Cout *N"]:
+        """The target for these sources, normalised as ``Batch.target`` is."""
+        ...

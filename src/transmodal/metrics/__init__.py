@@ -1,0 +1,1 @@
+"""One function per metric: formula, range, explicit ``data_range`` and mask."""

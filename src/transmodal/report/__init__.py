@@ -1,0 +1,1 @@
+"""One self-contained HTML page and tidy tables from an evaluated run."""
