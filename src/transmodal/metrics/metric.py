@@ -1,0 +1,61 @@
+"""Metric: the facts about one metric that tables, reports and tests rely on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from transmodal.errors import RecipeError
+
+
+def _nothing(reference: Tensor, mask: Tensor | None) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric and what is known about it.
+
+    Attributes:
+        name: as shown in tables.
+        function: ``f(prediction, reference, mask)``, with ``data_range=`` where ``needs_range``.
+        unit: ``data`` (the unit of the volumes), ``dB``, or ``1`` for a pure number.
+        higher_is_better: which way is up.
+        best: the value of a perfect prediction.
+        needs_range: whether it depends on a data range.
+        summary: one line.
+        sees_outside: whether voxels outside the mask enter (a window reaches over its border).
+        detail: words that belong to the convention and depend on the case, such as the number of scales.
+    """
+
+    name: str
+    function: Callable[..., float]
+    unit: Literal["data", "dB", "1"]
+    higher_is_better: bool
+    best: float
+    needs_range: bool
+    summary: str
+    sees_outside: bool = False
+    detail: Callable[[Tensor, Tensor | None], str] = _nothing
+
+    def __call__(
+        self,
+        prediction: Float[Tensor, "C X Y Z"],
+        reference: Float[Tensor, "C X Y Z"],
+        mask: Bool[Tensor, "X Y Z"] | None = None,
+        *,
+        data_range: float | None = None,
+    ) -> float:
+        """The metric of one volume; ``data_range`` is passed on only where it is needed.
+
+        Raises:
+            InputError: shapes differ, or the mask is empty.
+            RecipeError: the metric needs a data range and got none, or one that is not above 0.
+        """
+        if not self.needs_range:
+            return self.function(prediction, reference, mask)
+        if data_range is None:
+            raise RecipeError(f"{self.name} needs a data_range: give the width of the physical range")
+        return self.function(prediction, reference, mask, data_range=data_range)
