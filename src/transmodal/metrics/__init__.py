@@ -14,7 +14,5 @@ from transmodal.metrics.ssim import SSIM
 METRICS: dict[str, Metric] = {
     metric.name: metric for metric in (MAE, NMSE, PSNR, SSIM, MS_SSIM, SLICE_CONSISTENCY)
 }
-    metric.name: metric for metric in (MAE, NMSE, PSNR, SSIM, MS_SSIM, SLICE_CONSISTENCY)
-}
 
 __all__ = ["METRICS", "Metric"]
