@@ -1,0 +1,107 @@
+"""Foreground: where the head or the body is, found in one image without any model.
+
+Threshold, close, fill, keep the largest piece. The threshold is Otsu's (1979, "A threshold selection method
+from gray-level histograms") for scans in arbitrary units, and a fixed one for CT. An image whose empty space
+is exactly one value (skull-stripped, or already masked) needs no guess: everything else is foreground.
+"""
+
+import numpy as np
+import SimpleITK
+from jaxtyping import Float
+from scipy import ndimage
+
+from transmodal.data.volume import Volume
+from transmodal.errors import InputError
+from transmodal.shapes import Mask
+
+_CT_BELOW = -500.0
+"""HU; an image that goes below it is taken for CT, and what lies above it for body (air is -1000, fat -100)."""
+_CLOSE_MM = 8.0
+"""Gaps up to about twice this are closed: skull (dark in MRI) and sinuses open to the outside."""
+_BLANK_SHARE = 0.2
+"""An image has a blank background when this share of it, and nearly all of its faces, have one value."""
+_BLANK_FACES = 0.6
+
+
+def foreground(volume: Volume) -> Mask:
+    """Where the head or the body is.
+
+    Args:
+        volume: one image; the mean of its channels counts.
+
+    Raises:
+        InputError: nothing was found.
+    """
+    values = volume.data.mean(axis=0, dtype=np.float32)
+    found = _above(values)
+    if found.any():
+        found = largest(_filled(_closed(found, volume.grid.spacing)))
+    if not found.any():
+        raise InputError(
+            f"{volume.name}: no foreground was found in it (values {values.min():.4g} to {values.max():.4g}); "
+            "look at the image, or give a mask"
+        )
+    return found
+
+
+def largest(mask: Mask) -> Mask:
+    """The largest piece of a mask; pieces that touch by a face belong together."""
+    pieces, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    found: np.ndarray = pieces == sizes.argmax()
+    return found
+
+
+def _above(values: Float[np.ndarray, "X Y Z"]) -> Mask:
+    if values.min() < _CT_BELOW:
+        return np.asarray(values > _CT_BELOW)
+    low, high = np.percentile(values, (0.5, 99.5))
+    if high <= low:
+        low, high = float(values.min()), float(values.max())
+    blank = _blank(values)
+    if blank is not None:
+        # A small part of the range, because resampling leaves ringing around a masked brain.
+        return np.asarray(np.abs(values - blank) > 0.03 * (high - low))
+    clipped = SimpleITK.GetImageFromArray(np.clip(values, low, high))
+    inside = SimpleITK.OtsuThreshold(clipped, 0, 1, 256)
+    return SimpleITK.GetArrayFromImage(inside).astype(bool)
+
+
+def _blank(values: Float[np.ndarray, "X Y Z"]) -> float | None:
+    """The one value of empty space, or None where empty space is noise."""
+    faces = np.concatenate([np.take(values, i, axis=a).ravel() for a in range(3) for i in (0, -1)])
+    levels, counts = np.unique(faces, return_counts=True)
+    common = levels[counts.argmax()]
+    if counts.max() < _BLANK_FACES * len(faces) or (values == common).mean() < _BLANK_SHARE:
+        return None
+    return float(common)
+
+
+def _closed(mask: Mask, spacing: tuple[float, float, float]) -> Mask:
+    """Closing by distance in millimetres; padded, so that the edge of the image does not eat into it."""
+    margin = [int(np.ceil(_CLOSE_MM / s)) + 1 for s in spacing]
+    padded = np.pad(mask, [(m, m) for m in margin])
+    grown = _distance(padded, spacing) <= _CLOSE_MM
+    kept = _distance(~grown, spacing) > _CLOSE_MM
+    inner = tuple(slice(m, -m) for m in margin)
+    return np.asarray(kept[inner] | mask)
+
+
+def _distance(mask: Mask, spacing: tuple[float, float, float]) -> Float[np.ndarray, "X Y Z"]:
+    """Millimetres to the nearest voxel of the mask."""
+    image = SimpleITK.GetImageFromArray(mask.astype(np.uint8))
+    image.SetSpacing(spacing[::-1])
+    return SimpleITK.GetArrayFromImage(SimpleITK.SignedMaurerDistanceMap(image, False, False, True))
+
+
+def _filled(mask: Mask) -> Mask:
+    """Holes filled in 3D and in every slice of each plane: a neck that is cut off leaves cavities open below."""
+    filled: np.ndarray = ndimage.binary_fill_holes(mask)
+    for axis in range(3):
+        for index in np.flatnonzero(filled.any(axis=tuple(a for a in range(3) if a != axis))):
+            where = tuple(index if a == axis else slice(None) for a in range(3))
+            filled[where] = ndimage.binary_fill_holes(filled[where])
+    return filled

@@ -1,0 +1,228 @@
+"""Layout: which files belong to which case. A table, one folder per case, or BIDS-like names."""
+
+import csv
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transmodal.data.volume import SUFFIXES, stem
+from transmodal.errors import InputError, nearest
+
+SPLITS = ("train", "val", "test")
+_TABLES = ("cases.tsv", "cases.csv")
+_RESERVED = ("case", "subject", "mask", "labels", "split")
+_NOTHING = ("", "n/a", "N/A")
+_NOT_RAW = ("derivatives", "sourcedata", "code")
+_BIDS = re.compile(
+    r"(?P<subject>sub-[A-Za-z0-9]+)(?P<entities>(?:_[A-Za-z0-9]+-[A-Za-z0-9]+)*)_(?P<suffix>[A-Za-z0-9]+)"
+)
+_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
+_DRAWN = re.compile(r"labels?|lesions?|masks?|seg|dseg|segmentation|.*_(labels?|mask|seg|dseg)", re.IGNORECASE)
+_HOW = (
+    "give a table with a column 'case' and one column per modality, "
+    "or a folder with one sub-folder per case, or BIDS-like names (sub-01_T1w.nii.gz)"
+)
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """The files of one case; nothing is read yet.
+
+    Attributes:
+        name: the case, unique in its dataset; a safe folder name.
+        subject: the person; a person's cases stay in one part of a split.
+        images: modality → file.
+        mask: where voxels count, if given.
+        labels: a label map, if given.
+        split: ``train``, ``val`` or ``test``, if given.
+        facts: the table's other columns (age, site).
+    """
+
+    name: str
+    subject: str
+    images: dict[str, Path]
+    mask: Path | None = None
+    labels: Path | None = None
+    split: str | None = None
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+def find_cases(dataset: Path) -> list[CaseFiles]:
+    """The cases of a dataset, in natural order of their names (2 before 10).
+
+    Args:
+        dataset: a table (``.tsv`` or ``.csv``), or a folder: with ``cases.tsv`` or ``cases.csv``, else with one
+            sub-folder per case, else with BIDS-like names anywhere below.
+
+    Raises:
+        InputError: missing, empty, or contradictory; the message names the row or the file.
+    """
+    dataset = Path(dataset)
+    if not dataset.exists():
+        raise InputError(f"{dataset}: there is no such file or folder; check the path")
+    if dataset.is_file():
+        if dataset.suffix.lower() not in (".tsv", ".csv"):
+            raise InputError(f"{dataset}: is not a table (.tsv or .csv) or a folder; {_HOW}")
+        return _checked(_from_table(dataset), dataset)
+    for table in _TABLES:
+        if (dataset / table).is_file():
+            return _checked(_from_table(dataset / table), dataset / table)
+    files = _nifti_below(dataset)
+    if not files:
+        raise InputError(f"{dataset}: no NIfTI file was found in it; {_HOW}")
+    return _checked(_from_folders(dataset, files) or _from_names(dataset, files), dataset)
+
+
+def is_drawn(column: str) -> bool:
+    """Whether a column holds drawn regions (labels, lesions, a mask), which are no modality unless asked for."""
+    return _DRAWN.fullmatch(column) is not None
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A key that sorts numbers in names by their value."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(0, int(p), "") if p.isascii() and p.isdigit() else (1, 0, p) for p in parts]
+
+
+def _is_nifti(cell: str) -> bool:
+    return cell.lower().endswith(SUFFIXES)
+
+
+def _nifti_below(folder: Path) -> list[Path]:
+    """All NIfTI files below, without hidden ones and without what BIDS keeps beside the raw data."""
+    found = []
+    for path in folder.rglob("*"):
+        parts = path.relative_to(folder).parts
+        if any(part.startswith(".") for part in parts) or parts[0] in _NOT_RAW:
+            continue
+        if _is_nifti(path.name) and path.is_file():
+            found.append(path)
+    return sorted(found)
+
+
+def _from_table(table: Path) -> list[CaseFiles]:
+    rows = _rows(table)
+    columns = list(rows[0]) if rows else []
+    if "case" not in columns:
+        raise InputError(f"{table}: has no column 'case' (columns: {', '.join(columns) or 'none'}); {_HOW}")
+    modalities = [c for c in columns if c not in _RESERVED and any(_is_nifti(row[c]) for row in rows)]
+    if not modalities:
+        raise InputError(f"{table}: no column holds NIfTI files (.nii, .nii.gz); {_HOW}")
+    return [_from_row(table, row, modalities) for row in rows]
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    """The rows as text, stripped; cells that say nothing are empty."""
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InputError(f"{table}: cannot be read as a table ({problem}); save it as UTF-8 text") from problem
+    head = text.split("\n", 1)[0]
+    delimiter = "\t" if "\t" in head else ";" if ";" in head and "," not in head else ","
+    lines = [line for line in csv.reader(text.splitlines(), delimiter=delimiter) if any(c.strip() for c in line)]
+    if len(lines) < 2:
+        raise InputError(f"{table}: has no rows; {_HOW}")
+    header = [c.strip() for c in lines[0]]
+    if len(set(header)) < len(header):
+        raise InputError(f"{table}: two columns have the same name ({', '.join(header)}); rename one")
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        if len(line) > len(header):
+            raise InputError(f"{table}, row {number}: has {len(line)} cells where the header has {len(header)}")
+        cells = [c.strip() for c in line] + [""] * (len(header) - len(line))
+        rows.append({k: "" if c in _NOTHING else c for k, c in zip(header, cells, strict=True)})
+    return rows
+
+
+def _from_row(table: Path, row: dict[str, str], modalities: list[str]) -> CaseFiles:
+    name = row["case"]
+    paths: dict[str, Path] = {}
+    for column in [*modalities, "mask", "labels"]:
+        cell = row.get(column, "")
+        if not cell:
+            continue
+        path = table.parent / cell
+        if not _is_nifti(cell) or not path.is_file():
+            raise InputError(f"{table}, case {name}, column {column}: {cell!r} is not an existing NIfTI file")
+        paths[column] = path
+    facts = {k: v for k, v in row.items() if v and k not in _RESERVED and k not in modalities}
+    images = {m: paths[m] for m in modalities if m in paths}
+    subject = row.get("subject") or _subject(name)
+    return CaseFiles(
+        name, subject, images, paths.get("mask"), paths.get("labels"), row.get("split") or None, facts
+    )
+
+
+def _from_folders(dataset: Path, files: list[Path]) -> list[CaseFiles]:
+    """One sub-folder per case with ``<modality>.nii.gz``; empty if the files are not laid out so."""
+    cases: dict[str, dict[str, Path]] = {}
+    for path in files:
+        if path.parent.parent != dataset or _BIDS.fullmatch(stem(path)):
+            continue
+        images = cases.setdefault(path.parent.name, {})
+        _claim(images, stem(path), path)
+    return [_case(name, _subject(name), images) for name, images in cases.items()]
+
+
+def _from_names(dataset: Path, files: list[Path]) -> list[CaseFiles]:
+    """BIDS-like names: the entities before the suffix say the case, ``sub-…`` the subject."""
+    cases: dict[str, dict[str, Path]] = {}
+    for path in files:
+        match = _BIDS.fullmatch(stem(path))
+        if match is None:
+            continue
+        session = re.search(r"_ses-[A-Za-z0-9]+", match["entities"])
+        name = match["subject"] + (session.group() if session else "")
+        _claim(cases.setdefault(name, {}), match["suffix"], path)
+    if not cases:
+        raise InputError(f"{dataset}: the names of its NIfTI files (such as {files[0].name}) say no case; {_HOW}")
+    return [_case(name, _subject(name), images) for name, images in cases.items()]
+
+
+def _claim(images: dict[str, Path], modality: str, path: Path) -> None:
+    if modality in images:
+        raise InputError(
+            f"{path}: {images[modality].name} is also {modality} of this case; "
+            "list the files to use in a cases.tsv"
+        )
+    images[modality] = path
+
+
+def _case(name: str, subject: str, images: dict[str, Path]) -> CaseFiles:
+    mask = images.pop("mask", None)
+    labels = images.pop("labels", None) or images.pop("dseg", None)
+    return CaseFiles(name, subject, images, mask, labels)
+
+
+def _subject(name: str) -> str:
+    match = _SUBJECT.match(name)
+    return match.group() if match else name
+
+
+def _checked(cases: list[CaseFiles], where: Path) -> list[CaseFiles]:
+    seen: set[str] = set()
+    parts: dict[str, str | None] = {}
+    for case in cases:
+        name = case.name
+        if not name or name.startswith(".") or "/" in name or "\\" in name or any(ord(c) < 32 for c in name):
+            raise InputError(
+                f"{where}: {name!r} cannot name a case, because it becomes a folder; use letters, digits, - and _"
+            )
+        if name in seen:
+            raise InputError(f"{where}: the case {name!r} is listed twice; give each row its own name")
+        seen.add(name)
+        if not case.images:
+            raise InputError(f"{where}, case {name}: has no image; fill in a path, or remove it")
+        if case.split is not None and case.split not in SPLITS:
+            raise InputError(
+                f"{where}, case {name}: split {case.split!r} is not known{nearest(case.split, SPLITS)}"
+            )
+        if parts.setdefault(case.subject, case.split) != case.split:
+            raise InputError(
+                f"{where}, case {name}: subject {case.subject} is in the splits {parts[case.subject] or 'none'} "
+                f"and {case.split or 'none'}; put all cases of a person in one"
+            )
+    if len({case.split is None for case in cases}) > 1:
+        missing = next(case.name for case in cases if case.split is None)
+        raise InputError(f"{where}, case {missing}: has no split, but others have; fill in the column for all")
+    return sorted(cases, key=lambda case: natural(case.name))
