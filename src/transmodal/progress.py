@@ -34,6 +34,11 @@ def use(voice: Voice) -> None:
     _voice = voice
 
 
+def voice() -> Voice:
+    """How this process speaks now."""
+    return _voice
+
+
 def say(message: str) -> None:
     """One line for the user."""
     _speak("info", message)

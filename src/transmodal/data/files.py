@@ -2,6 +2,10 @@
 
 import json
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +59,28 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: there is no such file; check the path") from problem
     except (json.JSONDecodeError, UnicodeDecodeError) as problem:
         raise InputError(f"{path}: is not valid JSON ({problem}); it was changed or damaged") from problem
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill that takes the place of ``path`` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        InputError: no permission, or the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as problem:
+        raise InputError(f"{path}: cannot be written ({problem.strerror}); choose another --out") from problem
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        old = path.with_name(f".{path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            os.rename(path, old)
+        os.rename(temporary, path)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

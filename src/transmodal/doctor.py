@@ -1,0 +1,65 @@
+"""``transmodal doctor``: what this machine has, and what is missing or unwise. Sends nothing anywhere."""
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+REQUIRED = ("torch", "lightning-fabric", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "matplotlib")
+OPTIONAL = {"tensorboard": "track", "nilearn": "phantom"}
+"""Package → the extra that brings it."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of Transmodal and of what its numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("transmodal", *REQUIRED, *OPTIONAL):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def doctor() -> dict[str, Any]:
+    """Facts about this machine, and advice in sentences."""
+    import torch
+
+    from transmodal.training.settings import TrainingSettings
+
+    found = versions()
+    pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    memory = pages * page / 2**30
+    free = shutil.disk_usage(tempfile.gettempdir()).free / 2**30
+    cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    advice = [f"{p} is not installed: pip install 'transmodal[{OPTIONAL[p]}]'" for p in OPTIONAL if p not in found]
+    if not cuda:
+        advice.append("no CUDA device: training runs on the processor; the GPU build is `make setup TORCH=auto`")
+    if memory < 4:
+        advice.append(f"{memory:.1f} GiB of memory: use small batches and a sampling.size of 128 or less")
+    if free < 5:
+        advice.append(f"{free:.1f} GiB free for temporary files: prepared cases are not compressed and need room")
+    return {
+        "platform": platform.platform(),
+        "executable": sys.executable,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(memory, 1),
+        "free_disk_gib": round(free, 1),
+        "cuda_devices": cuda,
+        "precision_auto": TrainingSettings().resolved_precision,
+        "versions": found,
+        "advice": advice,
+    }
+
+
+def spell(facts: Mapping[str, Any]) -> str:
+    """The same for people."""
+    lines = [f"{key}: {value}" for key, value in facts.items() if key not in ("versions", "advice")]
+    lines += [f"{package} {number}" for package, number in facts["versions"].items()]
+    lines += [f"- {line}" for line in facts["advice"]] or ["nothing to complain about"]
+    return "\n".join(lines)

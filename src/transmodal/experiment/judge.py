@@ -1,0 +1,165 @@
+"""Judge: what a method makes of held-out cases, whole volumes, scored in the mask.
+
+Training validates with it, and the final table of a run is made with it, so both mean the same.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from transmodal import progress, registry
+from transmodal.data.files import write_json
+from transmodal.data.loader import Loader
+from transmodal.data.modality import modality
+from transmodal.data.prepared import PreparedCase
+from transmodal.data.volume import Volume, write_volume
+from transmodal.evaluation.scale import Scale, scale_of
+from transmodal.evaluation.score import score
+from transmodal.evaluation.summary import summarise, write_summary
+from transmodal.evaluation.table import Row, write_rows
+from transmodal.experiment.run import Run
+from transmodal.inference.predict import predict
+from transmodal.methods._method import Method
+from transmodal.shapes import Mask, Voxels
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One case and target as a method made it.
+
+    Attributes:
+        case: name of the case.
+        target: name of the modality.
+        prediction: in judged units.
+        reference: in judged units.
+        mask: where it counts.
+        scale: the judged units.
+    """
+
+    case: str
+    target: str
+    prediction: Voxels
+    reference: Voxels
+    mask: Mask
+    scale: Scale
+
+
+def judge(method: Method, run: Run, case: PreparedCase) -> Iterator[Judged]:
+    """Translate a prepared case and put every target beside its reference."""
+    recipe = run.recipe
+    images = {name: case.values(name) for name in recipe.data.sources if name in case.modalities}
+    mask = np.asarray(case.mask(), dtype=bool)
+    answer = predict(
+        method,
+        recipe.task,
+        images,
+        case.fits,
+        mask,
+        recipe.sampling,
+        recipe.inference,
+        fill=case.fits[recipe.data.targets[0]].background,
+        case=case.name,
+    )
+    start = 0
+    for target in recipe.data.targets:
+        channels = modality(target).channels
+        scale = scale_of(target, case.fits[target])
+        made = scale.of_prediction(answer[start : start + channels])
+        start += channels
+        yield Judged(case.name, target, made, scale.of_reference(case.values(target)), mask, scale)
+
+
+def score_judged(judged: Judged, method: str, metrics: Sequence[str]) -> list[Row]:
+    """Rows of the tidy table for one judged volume."""
+    return score(
+        judged.prediction,
+        judged.reference,
+        judged.mask,
+        case=judged.case,
+        method=method,
+        data_range=judged.scale.data_range,
+        unit=judged.scale.unit,
+        metrics=metrics,
+    )
+
+
+def learn_floor(name: str, run: Run) -> Method:
+    """A floor, after one look at every training sample."""
+    recipe = run.recipe
+    method = registry.build(name, recipe.task, {})
+    loader = Loader(run.dataset, run.split.train, recipe.task, recipe.sampling, batch_size=8, handles_missing=True)
+    if name != "identity":
+        for step in progress.track(range(-(-loader.items // 8)), f"floor: {name}"):
+            for _ in method.objectives(loader.batch(step)):
+                pass
+    assert isinstance(method, torch.nn.Module)
+    return method.eval()
+
+
+def final_evaluation(run: Run, methods: dict[str, Method]) -> list[Row]:
+    """Judge every method on the test cases; write the table, the summary, the volumes and the report's list."""
+    settings = run.recipe.evaluation
+    rows: list[Row] = []
+    shown: list[dict[str, Any]] = []
+    scale = None
+    for name in progress.track(run.split.test, "evaluating"):
+        progress.note(name)
+        case = run.dataset.case(name)
+        entry: dict[str, Any] = {"case": name, "predictions": {}}
+        for method_name, method in methods.items():
+            for judged in judge(method, run, case):
+                rows += score_judged(judged, method_name, settings.metrics)
+                scale = judged.scale
+                if settings.keep_predictions:
+                    entry |= _store(run, case, judged, method_name, entry)
+        shown.append(entry)
+    write_rows(run.folder / "evaluation.csv", rows)
+    write_summary(run.folder / "evaluation.json", summarise(rows))
+    if settings.keep_predictions and scale is not None:
+        write_json(run.folder / "report.json", _manifest(run, scale, shown))
+    return rows
+
+
+def _store(run: Run, case: PreparedCase, judged: Judged, method: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """Write the judged volume and its reference; say where, relative to the run's folder."""
+    suffix = "" if len(run.recipe.data.targets) == 1 else f"_{judged.target}"
+    made = run.folder / "predictions" / method / f"{case.name}{suffix}.nii.gz"
+    true = run.folder / "predictions" / "reference" / f"{case.name}{suffix}.nii.gz"
+    kind = modality(judged.target)
+    dtype = "rgb" if kind.channels == 3 else "float32"
+    write_volume(
+        Volume(judged.prediction, case.grid), made, dtype=dtype, description=f"SYNTHETIC {judged.target} {method}"
+    )
+    if not true.exists() or method == next(iter(entry["predictions"]), method):
+        write_volume(
+            Volume(judged.reference, case.grid), true, dtype=dtype, description=f"measured {judged.target}"
+        )
+    sources = {m: _relative(case.file(m), run.folder) for m in run.recipe.data.sources if m in case.modalities}
+    if run.recipe.data.targets[0] != judged.target:
+        return {}
+    return {
+        "sources": sources,
+        "reference": _relative(true, run.folder),
+        "mask": _relative(case.file("mask"), run.folder),
+        "predictions": {**entry["predictions"], method: _relative(made, run.folder)},
+    }
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return os.path.relpath(path, folder)
+
+
+def _manifest(run: Run, scale: Scale, shown: list[dict[str, Any]]) -> dict[str, Any]:
+    data = run.recipe.data
+    return {
+        "title": f"{' + '.join(data.sources)} → {' + '.join(data.targets)}: {run.recipe.method}",
+        "target": data.targets[0],
+        "unit": scale.unit,
+        "window": list(scale.window),
+        "cases": shown,
+    }

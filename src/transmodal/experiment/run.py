@@ -1,0 +1,151 @@
+"""Run: a frozen recipe in a folder, with its record of how and on what it was made.
+
+::
+
+    run.json            the resolved recipe, its hash, the split, versions and machine
+    log.jsonl           loss terms and validation scores by step
+    last/               the checkpoint that --resume goes on from
+    model/              the best model so far
+    evaluation.csv      every case, method and metric;  evaluation.json  the summary
+    predictions/        what was judged, one folder a method;  report.json  what the report shows
+"""
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transmodal.data.files import read_json, write_json
+from transmodal.data.prepare import prepare
+from transmodal.data.prepared import PreparedDataset
+from transmodal.data.splits import Split, fold
+from transmodal.doctor import versions
+from transmodal.errors import InputError, RecipeError, Refused
+from transmodal.recipe import Recipe
+
+FORMAT = "transmodal-run-1"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe with a folder and its data.
+
+    Attributes:
+        folder: where everything is written.
+        recipe: what is run.
+        dataset: the prepared cases.
+        split: which of them train, validate and test.
+    """
+
+    folder: Path
+    recipe: Recipe
+    dataset: PreparedDataset
+    split: Split
+
+
+def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = False) -> Run:
+    """Make (or go back to) a run's folder, prepare its data if they are raw, and write ``run.json``.
+
+    Raises:
+        Refused: the folder holds another run and neither ``resume`` nor ``force`` is given.
+        InputError: no data, a modality that no case has, nothing to resume.
+        RecipeError: ``data.path`` is not given, or another recipe is resumed.
+    """
+    record = folder / "run.json"
+    if resume:
+        _check_same(record, recipe)
+    elif folder.exists() and any(folder.iterdir()) and not force:
+        raise Refused(f"{folder}: is not empty; give --resume to go on, --force to replace it, or another --out")
+    dataset = _dataset(recipe, folder)
+    cases = [dataset.case(name) for name in dataset.names]
+    needed = {*recipe.data.targets, *(() if _handles_missing(recipe) else recipe.data.sources)}
+    usable = [case for case in cases if needed <= set(case.modalities)]
+    if not usable:
+        found = sorted({m for case in cases for m in case.modalities})
+        raise InputError(
+            f"{dataset.path}: no case has all of {', '.join(sorted(needed))}; it holds {', '.join(found)}"
+        )
+    split = fold(usable, recipe.data.fold, recipe.data.folds, store=dataset.path / "splits.json")
+    write_json(record, _record(recipe, split))
+    return Run(folder, recipe, dataset, split)
+
+
+def _check_same(record: Path, recipe: Recipe) -> None:
+    if not record.exists():
+        raise InputError(f"{record.parent}: holds no run to resume; start without --resume")
+    known = read_json(record)
+    if known.get("hash") != recipe.hash:
+        raise RecipeError(
+            f"{record}: the run was started with another recipe (hash {known.get('hash')}, now {recipe.hash}); "
+            "resume with the same recipe and words"
+        )
+
+
+def _dataset(recipe: Recipe, folder: Path) -> PreparedDataset:
+    if not recipe.data.path:
+        raise RecipeError("data.path is not set; add data.path=FOLDER_OR_TABLE after the recipe")
+    path = Path(recipe.data.path)
+    if (path / "dataset.json").is_file() and (path / "cases").is_dir():
+        return PreparedDataset.open(path)
+    return prepare(path, folder / "prepared", recipe.prepare_settings)
+
+
+def _handles_missing(recipe: Recipe) -> bool:
+    from transmodal import registry
+
+    return bool(registry.get(recipe.method).facts.handles_missing)
+
+
+def _record(recipe: Recipe, split: Split) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "name": recipe.name,
+        "hash": recipe.hash,
+        "recipe": recipe.to_dict(),
+        "split": asdict(split),
+        "environment": environment(),
+    }
+
+
+def environment() -> Mapping[str, Any]:
+    """Versions, machine and, in a checkout, the commit."""
+    return {
+        "versions": versions(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
+
+
+def _commit() -> str | None:
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

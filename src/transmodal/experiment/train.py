@@ -1,0 +1,171 @@
+"""train(): from a recipe to a run's folder with a model that was judged against the floors."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transmodal import progress, registry
+from transmodal.data.intensity import IntensityFit, pool
+from transmodal.data.loader import Loader
+from transmodal.doctor import versions
+from transmodal.errors import RecipeError
+from transmodal.evaluation.summary import summarise
+from transmodal.experiment.judge import Judged, final_evaluation, judge, learn_floor, score_judged
+from transmodal.experiment.run import Run, start
+from transmodal.inference.model import Model, load_model, save_model
+from transmodal.inference.synthesize import pick_device
+from transmodal.methods._method import Method
+from transmodal.metrics import METRICS
+from transmodal.recipe import Recipe, load_recipe
+from transmodal.report.tables import markdown_table
+from transmodal.training.loop import fit, make_fabric
+from transmodal.training.monitor import Monitor
+from transmodal.training.seed import seed_weights
+
+
+def train(
+    recipe: Recipe | Path | str,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    force: bool = False,
+) -> str:
+    """Train, keep the best model, judge it and the floors on the held-out cases.
+
+    Args:
+        recipe: a resolved recipe, or the path of one.
+        out: the run's folder (see :mod:`transmodal.experiment.run`).
+        resume: go on as if the run had never stopped.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        force: replace an earlier run in ``out``.
+
+    Returns:
+        The table of the final evaluation, as Markdown.
+    """
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe)
+    chosen = pick_device(device)
+    run = start(recipe, Path(out), resume=resume, force=force)
+    learn(run, chosen.type, resume=resume)
+    model = load_model(run.folder / "model", chosen)
+    floors = {name: learn_floor(name, run) for name in recipe.evaluation.floors if name != recipe.method}
+    rows = final_evaluation(run, {**floors, recipe.method: model.method})
+    return markdown_table(summarise(rows))
+
+
+def learn(run: Run, device: str, *, resume: bool = False) -> None:
+    """Train the run's method; leaves ``model/``, ``last/`` and ``log.jsonl`` in its folder."""
+    recipe = run.recipe
+    settings = recipe.training
+    fabric = make_fabric(settings, device)
+    seed_weights(settings.seed)
+    method = registry.build(recipe.method, recipe.task, recipe.arguments)
+    facts = method.facts
+    _check_output(recipe, run)
+    loader = Loader(
+        run.dataset,
+        run.split.train,
+        recipe.task,
+        recipe.sampling,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+        paired=facts.paired,
+        labels=facts.needs_labels,
+        handles_missing=facts.handles_missing,
+    )
+    if not method.players():
+        # Nothing to descend on: such a method looks at every sample once, and is done.
+        epoch = -(-loader.items // settings.batch_size)
+        settings = replace(settings, steps=epoch, accumulate=1, validate_every=0)
+    progress.say(
+        f"{recipe.method}: {len(run.split.train)} cases to train on, {len(run.split.val)} to validate, "
+        f"{len(run.split.test)} to test; {loader.items} samples; {settings.resolved_precision} on {fabric.device}"
+    )
+    fit(
+        method,
+        loader.batch,
+        settings,
+        fabric,
+        run.folder,
+        recipe_hash=recipe.hash,
+        higher_is_better=METRICS[settings.monitor].higher_is_better,
+        validate=lambda step, monitor: validate(method, run, step, monitor),
+        keep=lambda step: save_model(as_model(method, run, step), run.folder / "model"),
+        resume=resume,
+    )
+
+
+def validate(method: Method, run: Run, step: int, monitor: Monitor) -> dict[str, float]:
+    """Mean scores over the validation cases, and a picture of the first for TensorBoard."""
+    settings = run.recipe.training
+    names = run.split.val[: settings.validation_cases or None]
+    metrics = list(dict.fromkeys(["MAE", "PSNR", "SSIM", settings.monitor]))
+    found: dict[str, list[float]] = {metric: [] for metric in metrics}
+    for number, name in enumerate(names):
+        for judged in judge(method, run, run.dataset.case(name)):
+            for row in score_judged(judged, run.recipe.method, metrics):
+                found[row.metric].append(row.value)
+            if number == 0:
+                monitor.picture(step, f"validation/{judged.target}", picture(judged))
+    return {metric: float(np.mean(values)) for metric, values in found.items()}
+
+
+def picture(judged: Judged) -> np.ndarray:
+    """Prediction and reference of the middle axial slice side by side, as bytes (height, width, 3)."""
+    height = np.flatnonzero(judged.mask.any(axis=(0, 1)))
+    middle = int(height[len(height) // 2])
+    low, high = judged.scale.window
+    pair = [np.rot90(volume[..., middle], axes=(1, 2)) for volume in (judged.prediction, judged.reference)]
+    grey = np.clip((np.concatenate(pair, axis=2) - low) / (high - low), 0, 1)
+    return (np.broadcast_to(np.moveaxis(grey, 0, -1), (*grey.shape[1:], 3)) * 255).astype(np.uint8)
+
+
+def as_model(method: Method, run: Run, step: int) -> Model:
+    """The networks as they are now, with all that a stranger needs to use them."""
+    recipe = run.recipe
+    cases = [run.dataset.case(name) for name in run.split.train]
+    spacing = np.median([case.grid.spacing for case in cases], axis=0)
+    fits: Mapping[str, IntensityFit] = {
+        target: pool([case.fits[target] for case in cases if target in case.fits])
+        for target in recipe.data.targets
+    }
+    about: dict[str, Any] = {
+        "cases": len(cases),
+        "steps": step,
+        "recipe": recipe.to_dict(),
+        "recipe_hash": recipe.hash,
+        "licence": recipe.data.licence,
+        "versions": versions(),
+    }
+    about["recipe"]["data"].pop("path")
+    return Model(
+        name=recipe.method,
+        method=method,
+        arguments=recipe.arguments,
+        task=recipe.task,
+        sampling=recipe.sampling,
+        prepare=run.dataset.settings,
+        inference=recipe.inference,
+        fits=fits,
+        spacing=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        about=about,
+    )
+
+
+def _check_output(recipe: Recipe, run: Run) -> None:
+    """A network that ends in tanh cannot reach z-scores."""
+    declared = registry.arguments(registry.get(recipe.method)).get("output")
+    output = recipe.arguments.get("output", declared.default if declared is not None else "linear")
+    case = run.dataset.case(run.split.train[0])
+    unbounded = [target for target in recipe.data.targets if not case.fits[target].bounded]
+    if output == "tanh" and unbounded:
+        raise RecipeError(
+            f"method.output = 'tanh' only reaches [-1, 1], but {unbounded[0]} is normalised by z-score; "
+            f"set method.output = 'linear', or data.prepare.intensity.{unbounded[0]} = 'percentile'"
+        )

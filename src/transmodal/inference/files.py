@@ -1,0 +1,165 @@
+"""Synthesis of files and folders: names, sidecars, per-file errors. The work is in :mod:`.synthesize`."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from transmodal import __version__, progress
+from transmodal.data.files import write_json
+from transmodal.data.layout import find_cases
+from transmodal.data.modality import modality
+from transmodal.data.volume import SUFFIXES, Volume, read_volume, stem, write_volume
+from transmodal.errors import InputError, PartialFailure, RecipeError, Refused, TransmodalError
+from transmodal.inference.model import Model, load_model
+from transmodal.inference.predict import InferenceSettings
+from transmodal.inference.synthesize import LABEL, describe, pick_device, synthesize_volumes
+from transmodal.schema import make, override, plain
+
+DISCLAIMER = "Synthetic image. For research only; not for diagnosis or treatment."
+
+
+def synthesize_paths(
+    model: Path | str,
+    images: Sequence[str],
+    out: Path,
+    *,
+    mask: Path | None = None,
+    settings: Sequence[str] = (),
+    device: str = "auto",
+    force: bool = False,
+) -> list[Path]:
+    """Synthesise from files, or from a folder or table of cases.
+
+    Args:
+        model: a model's folder.
+        images: the model's sources in order, or ``NAME=FILE`` words; or one folder or TSV/CSV.
+        out: a ``.nii.gz`` file for one case and one target, else a folder.
+        mask: the head, for a single case.
+        settings: ``key=value`` words for the model's ``[inference]`` table.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        force: overwrite volumes that exist.
+
+    Returns:
+        The volumes written.
+
+    Raises:
+        PartialFailure: some cases of a batch failed; the others are written.
+        Refused: an output exists and ``force`` is False.
+    """
+    loaded = load_model(model, pick_device(device))
+    chosen = make(InferenceSettings, override(plain(loaded.inference), settings), "inference")
+    loaded = replace(loaded, inference=chosen)
+    if len(images) == 1 and "=" not in images[0] and _is_batch(Path(images[0])):
+        if mask is not None:
+            raise RecipeError("--mask goes with a single case; for a batch add a mask column or mask files to it")
+        return _batch(loaded, Path(images[0]), out, force)
+    return _one(loaded, _assign(loaded, images), mask, _targets(loaded, images, out), force)
+
+
+def _is_batch(path: Path) -> bool:
+    return path.is_dir() or path.suffix.lower() in (".tsv", ".csv")
+
+
+def _assign(model: Model, words: Sequence[str]) -> dict[str, Path]:
+    """Source → file, from words in order or by name."""
+    wanted = model.task.sources
+    if not words:
+        raise RecipeError(f"no image given; the model needs {', '.join(wanted)}")
+    named: dict[str, Path] = {}
+    free = list(wanted)
+    for word in words:
+        name, equals, file = word.partition("=")
+        if not equals or name not in wanted:
+            if equals and not Path(word).exists():
+                raise RecipeError(f"{word}: the model has no source {name!r}; its sources are {', '.join(wanted)}")
+            if not free:
+                raise RecipeError(f"{word}: more images than sources ({', '.join(wanted)})")
+            name, file = free[0], word
+        if name in named:
+            raise RecipeError(f"{word}: source {name} is given twice")
+        free.remove(name)
+        named[name] = Path(file)
+    return {name: named[name] for name in wanted if name in named}
+
+
+def _targets(model: Model, words: Sequence[str], out: Path) -> dict[str, Path]:
+    """Target → file to write for a single case."""
+    targets = model.task.targets
+    if out.name.endswith(SUFFIXES):
+        if len(targets) > 1:
+            raise RecipeError(f"--out {out}: the model makes {', '.join(targets)}; give a folder")
+        return {targets[0]: out}
+    if out.is_file():
+        raise RecipeError(f"--out {out}: is a file that is not .nii or .nii.gz; give a folder or a volume's name")
+    first = Path(words[0].partition("=")[2] or words[0])
+    return {target: out / f"{stem(first)}_synth-{target}.nii.gz" for target in targets}
+
+
+def _batch(model: Model, dataset: Path, out: Path, force: bool) -> list[Path]:
+    if out.name.endswith(SUFFIXES) or out.is_file():
+        raise RecipeError(f"--out {out}: a batch is written into a folder; give a folder's name")
+    cases = find_cases(dataset)
+    written: list[Path] = []
+    failures: dict[str, str] = {}
+    for case in progress.track(cases, "synthesising"):
+        progress.note(case.name)
+        images = {name: case.images[name] for name in model.task.sources if name in case.images}
+        targets = {target: out / f"{case.name}_synth-{target}.nii.gz" for target in model.task.targets}
+        try:
+            written += _one(model, images, case.mask, targets, force)
+        except TransmodalError as problem:
+            failures[case.name] = str(problem)
+            progress.warn(f"{case.name}: {problem}")
+    if failures and not written:
+        raise InputError(
+            f"{dataset}: none of {len(cases)} cases could be done; the first: {next(iter(failures.values()))}"
+        )
+    if failures:
+        write_json(out / "failures.json", failures)
+        raise PartialFailure(
+            f"{len(failures)} of {len(cases)} cases failed ({', '.join(failures)}); the others are in {out}, "
+            f"the reasons in {out / 'failures.json'}",
+            failures,
+        )
+    return written
+
+
+def _one(
+    model: Model, images: dict[str, Path], mask: Path | None, targets: dict[str, Path], force: bool
+) -> list[Path]:
+    there = [path for path in targets.values() if path.exists()]
+    if there and not force:
+        raise Refused(f"{there[0]}: exists already; add --force to overwrite it, or choose another --out")
+    started = time.monotonic()
+    volumes = {name: read_volume(path) for name, path in images.items()}
+    head = None if mask is None else read_volume(mask, label=True)
+    made = synthesize_volumes(model, volumes, head)
+    seconds = time.monotonic() - started
+    for target, path in targets.items():
+        kind = modality(target)
+        write_volume(made[target], path, dtype=kind.dtype, description=describe(model, target))
+        write_json(path.with_name(f"{stem(path)}.json"), _sidecar(model, target, images, made[target], seconds))
+    return list(targets.values())
+
+
+def _sidecar(
+    model: Model, target: str, images: dict[str, Path], volume: Volume, seconds: float
+) -> dict[str, object]:
+    """What must be known of a synthetic volume by whoever finds it."""
+    return {
+        "Synthetic": True,
+        "Description": f"{LABEL} {target}",
+        "Disclaimer": DISCLAIMER,
+        "Sources": {name: str(path) for name, path in images.items()},
+        "GeneratedBy": [{"Name": "transmodal", "Version": __version__}],
+        "Model": {
+            "Method": model.name,
+            "SHA256": model.sha256,
+            "Licence": model.about.get("licence", "not stated"),
+        },
+        "Units": modality(target).unit,
+        "ValueRange": [float(volume.data.min()), float(volume.data.max())],
+        "Inference": plain(model.inference),
+        "Seconds": round(seconds, 2),
+    }

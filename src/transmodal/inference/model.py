@@ -1,0 +1,189 @@
+"""Model: what a user carries away from a training. A folder; never a pickle.
+
+::
+
+    weights.safetensors   what ``translate`` needs, nothing else
+    model.json            method, task, sampling, intensity fits, units, versions, sha256 of the weights, licence
+    README.md             the model card
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from transmodal import registry
+from transmodal.data.batch import Task
+from transmodal.data.files import new_folder, read_json, write_bytes, write_json, write_text
+from transmodal.data.intensity import IntensityFit
+from transmodal.data.prepare import PrepareSettings
+from transmodal.data.sampling import Sampling
+from transmodal.errors import InputError
+from transmodal.inference.predict import InferenceSettings
+from transmodal.methods._method import Method
+from transmodal.schema import make, plain
+
+FORMAT = "transmodal-model-1"
+_PICKLES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".h5", ".npz", ".joblib")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A method that can translate, with all that is needed to feed it a scan and to read its answer.
+
+    Attributes:
+        name: of the method.
+        method: the networks, in evaluation mode.
+        arguments: what the method was built with.
+        task: what goes in and what comes out.
+        sampling: what the networks saw in training: plane, size, neighbours.
+        prepare: how scans were brought to one grid.
+        inference: how tiles are laid and blended.
+        fits: target → how its normalised values become physical ones again (fitted on the training cases).
+        spacing: median voxel size of the training cases in mm.
+        sha256: of the weights.
+        about: everything else in ``model.json``: versions, training data facts, licence, units.
+    """
+
+    name: str
+    method: Method
+    arguments: Mapping[str, Any]
+    task: Task
+    sampling: Sampling
+    prepare: PrepareSettings
+    inference: InferenceSettings
+    fits: Mapping[str, IntensityFit]
+    spacing: tuple[float, float, float]
+    sha256: str = ""
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write a Model folder, whole or not at all; an older one at that place is replaced."""
+    weights = save(_translating_state(model.method), metadata={"format": FORMAT})
+    facts = {
+        "format": FORMAT,
+        "method": model.name,
+        "arguments": plain(model.arguments),
+        "task": plain(model.task),
+        "sampling": plain(model.sampling),
+        "prepare": plain(model.prepare),
+        "inference": plain(model.inference),
+        "fits": {name: fit.to_dict() for name, fit in model.fits.items()},
+        "spacing_mm": list(model.spacing),
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "about": plain(model.about),
+    }
+    with new_folder(folder) as fresh:
+        write_bytes(fresh / "weights.safetensors", weights)
+        write_text(fresh / "README.md", _card(facts))
+        write_json(fresh / "model.json", facts)
+
+
+def load_model(path: Path | str, device: str | torch.device = "cpu") -> Model:
+    """Read a Model folder.
+
+    Args:
+        path: the folder, or a run's folder that holds ``model/``.
+        device: where the networks go.
+
+    Raises:
+        InputError: no model there, a pickle, a damaged or foreign file, weights that do not fit.
+    """
+    folder = _find(Path(path))
+    facts = read_json(folder / "model.json")
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise InputError(
+            f"{folder}/model.json: is not of format {FORMAT}; it was made by another program or version"
+        )
+    weights = folder / "weights.safetensors"
+    try:
+        content = weights.read_bytes()
+    except OSError as problem:
+        raise InputError(
+            f"{weights}: cannot be read ({problem.strerror}); copy the whole model folder"
+        ) from problem
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != facts["sha256"]:
+        raise InputError(f"{weights}: does not match the sha256 in model.json; the file is damaged, copy it again")
+    task = make(Task, facts["task"], "model.task")
+    method = registry.build(facts["method"], task, facts["arguments"])
+    assert isinstance(method, nn.Module)
+    _fill(method, content, weights)
+    method.requires_grad_(False).eval().to(device)
+    return Model(
+        name=facts["method"],
+        method=method,
+        arguments=facts["arguments"],
+        task=task,
+        sampling=make(Sampling, facts["sampling"], "model.sampling"),
+        prepare=make(PrepareSettings, facts["prepare"], "model.prepare"),
+        inference=make(InferenceSettings, facts["inference"], "model.inference"),
+        fits={name: IntensityFit.from_dict(fit) for name, fit in facts["fits"].items()},
+        spacing=tuple(facts["spacing_mm"]),
+        sha256=digest,
+        about=facts["about"],
+    )
+
+
+def _find(path: Path) -> Path:
+    if not path.exists():
+        raise InputError(f"{path}: there is no such model; give the folder that training wrote (RUN/model)")
+    if path.is_file():
+        what = "is a pickle, which can run any code" if path.suffix in _PICKLES else "is a file"
+        raise InputError(f"{path}: {what}; a Transmodal model is a folder with weights.safetensors and model.json")
+    for folder in (path, path / "model"):
+        if (folder / "model.json").is_file():
+            return folder
+    raise InputError(f"{path}: holds no model.json; give the folder that training wrote (RUN/model)")
+
+
+def _translating_state(method: Method) -> dict[str, Tensor]:
+    assert isinstance(method, nn.Module)
+    unneeded = tuple(f"{name}." for name in method.training_only)
+    state = {k: v for k, v in method.state_dict().items() if not k.startswith(unneeded)}
+    return {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
+
+
+def _fill(method: nn.Module, content: bytes, path: Path) -> None:
+    try:
+        state = load(content)
+    except SafetensorError as problem:
+        raise InputError(f"{path}: is not a safetensors file ({problem}); copy the model again") from problem
+    unneeded = tuple(f"{name}." for name in method.training_only)
+    try:
+        missing, unexpected = method.load_state_dict(state, strict=False)
+    except RuntimeError as problem:
+        raise InputError(f"{path}: does not fit the networks in model.json ({problem})") from problem
+    missing = [name for name in missing if not name.startswith(unneeded)]
+    if missing or unexpected:
+        raise InputError(
+            f"{path}: does not fit model.json (missing {missing[:3]}, unexpected {unexpected[:3]}); "
+            "use the version of Transmodal that model.json names"
+        )
+
+
+def _card(facts: Mapping[str, Any]) -> str:
+    task, about = facts["task"], facts["about"]
+    lines = [
+        f"# {' + '.join(task['sources'])} → {' + '.join(task['targets'])} by {facts['method']}",
+        "",
+        "Makes **synthetic** images. For research only: not a medical device, not for diagnosis or treatment.",
+        "",
+        f"- Method: {facts['method']} {facts['arguments'] or '(defaults)'}",
+        f"- Trained on {about.get('cases', 'an unknown number of')} cases, {about.get('steps', '?')} updates",
+        f"- Voxel size in training: {' × '.join(f'{s:.3g}' for s in facts['spacing_mm'])} mm",
+        f"- Weights: `weights.safetensors`, sha256 `{facts['sha256']}`",
+        f"- Licence of the weights: {about.get('licence', 'not stated')}",
+        f"- Made with Transmodal {about.get('versions', {}).get('transmodal', '?')}",
+        "",
+        "    transmodal synthesize THIS_FOLDER SCAN.nii.gz --out SYNTHETIC.nii.gz",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,151 @@
+"""synthesize(): scans in, the missing scan out, on exactly the grid of the scan that went in.
+
+The way there is the one that training cases went (:func:`transmodal.data.prepare.bring`); the way back restores
+physical units, resamples to the input's grid and copies its header geometry bit for bit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from transmodal import progress
+from transmodal.data.geometry import resample
+from transmodal.data.modality import modality
+from transmodal.data.prepare import bring
+from transmodal.data.volume import Volume, from_image, to_image
+from transmodal.errors import InputError, RecipeError
+from transmodal.inference.model import Model
+from transmodal.inference.predict import predict
+
+LABEL = "SYNTHETIC"
+"""How the description of every synthetic volume starts."""
+
+
+def synthesize(model: Model, images: Any, *, mask: Any = None) -> Any:
+    """Make the model's target from nibabel images.
+
+    Args:
+        model: from :func:`transmodal.load_model`.
+        images: one nibabel image; a sequence in the order of ``model.task.sources``; or a mapping by name,
+            from which a source may be left out if the method handles missing ones.
+        mask: an image on the same grid that is larger than 0 in the head; found in the first source if None.
+
+    Returns:
+        A nibabel image on the grid of the first image, in physical units (HU, FA …), its header marked
+        ``SYNTHETIC``; a dict by name if the model makes several targets.
+
+    Raises:
+        InputError: images that cannot be used (see :func:`transmodal.data.volume.read_volume`), sources on
+            different grids, an empty mask.
+    """
+    volumes = {name: from_image(image, name) for name, image in _by_name(model, images).items()}
+    head = None if mask is None else from_image(mask, "mask", label=True)
+    made = synthesize_volumes(model, volumes, head)
+    stored = {
+        name: to_image(volume, dtype=modality(name).dtype, description=describe(model, name))
+        for name, volume in made.items()
+    }
+    return stored if len(stored) > 1 else next(iter(stored.values()))
+
+
+def synthesize_volumes(
+    model: Model, images: Mapping[str, Volume], mask: Volume | None = None
+) -> dict[str, Volume]:
+    """The same for Volumes; target → volume on the grid of the first image, in physical units."""
+    check_sources(model, images, mask)
+    name, first = next(iter(images.items()))
+    brought = bring(dict(images), _as_at_inference(model, name), mask=mask)
+    _warn_of_spacing(model, brought.grid.spacing, first.name)
+    fills = {target: fit.background for target, fit in model.fits.items()}
+    answer = predict(
+        model.method,
+        model.task,
+        {source: volume.data for source, volume in brought.images.items()},
+        brought.fits,
+        brought.mask,
+        model.sampling,
+        model.inference,
+        fill=next(iter(fills.values())),
+        case=first.name,
+    )
+    made, start = {}, 0
+    for target in model.task.targets:
+        fit, channels = model.fits[target], modality(target).channels
+        values = fit.invert(answer[start : start + channels]).astype(np.float32)
+        start += channels
+        volume = Volume(values, brought.grid, f"{LABEL.lower()} {target}")
+        empty = float(fit.invert(np.float32(fit.background)))
+        made[target] = resample(volume, first.grid, order=model.inference.interpolation, fill=empty)
+    return made
+
+
+def check_sources(model: Model, images: Mapping[str, Volume], mask: Volume | None = None) -> None:
+    """Refuse sources that the model does not know, lacks, or that do not lie on one grid.
+
+    Raises:
+        InputError: naming the sources and files concerned.
+    """
+    wanted = model.task.sources
+    unknown = [name for name in images if name not in wanted]
+    if unknown:
+        raise InputError(f"{unknown[0]}: the model does not take it; its sources are {', '.join(wanted)}")
+    absent = [name for name in wanted if name not in images]
+    if absent and (not model.method.facts.handles_missing or not images):
+        raise InputError(
+            f"source {absent[0]} is missing; the model needs {', '.join(wanted)}: add {absent[0]}=FILE"
+        )
+    first = next(iter(images.values()))
+    for other in [*list(images.values())[1:], *([mask] if mask is not None else [])]:
+        if not first.grid.same_as(other.grid):
+            raise InputError(
+                f"{other.name} ({other.grid.describe()}) does not lie on the grid of {first.name} "
+                f"({first.grid.describe()}); register and resample it onto that grid first"
+            )
+
+
+def describe(model: Model, target: str) -> str:
+    """What the header says of a synthetic volume: at most 79 bytes, the label first."""
+    return f"{LABEL} {target} by transmodal {model.name} {model.sha256[:12]}"
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto``, ``cpu``, ``cuda`` or ``mps`` as a device that is there.
+
+    Raises:
+        RecipeError: another word, or a device that this machine lacks.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device("cuda" if there["cuda"] else "cpu")
+    if not there.get(name.split(":")[0], False):
+        found = ", ".join(device for device, is_there in there.items() if is_there)
+        raise RecipeError(f"--device {name}: this machine has {found} (or auto)")
+    return torch.device(name)
+
+
+def _by_name(model: Model, images: Any) -> dict[str, Any]:
+    if isinstance(images, Mapping):
+        return dict(images)
+    ordered = list(images) if isinstance(images, Sequence) else [images]
+    if len(ordered) > len(model.task.sources):
+        raise InputError(
+            f"{len(ordered)} images for the sources {', '.join(model.task.sources)}; give one for each"
+        )
+    return dict(zip(model.task.sources, ordered, strict=False))
+
+
+def _as_at_inference(model: Model, first: str) -> Any:
+    """How to bring a new scan to the model's grid: no target, no labels, nothing cut away."""
+    if model.prepare.fit_in == "foreground":
+        return replace(model.prepare, reference=first, mask="auto", crop_margin=-1.0)
+    return replace(model.prepare, reference=first, mask="given", crop_margin=-1.0)
+
+
+def _warn_of_spacing(model: Model, spacing: Sequence[float], name: str) -> None:
+    ratio = np.asarray(spacing) / np.asarray(model.spacing)
+    if (np.abs(np.log(ratio)) > np.log(1.25)).any():
+        here, there = ("×".join(f"{s:.2g}" for s in values) for values in (spacing, model.spacing))
+        progress.warn(f"{name}: voxels of {here} mm, the model was trained on {there} mm; expect worse results")

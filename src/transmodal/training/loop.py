@@ -1,0 +1,206 @@
+"""fit(): the one training loop, for any number of networks.
+
+It owns what no paper is about: precision, accumulation, clipping, averaging, schedules, validation,
+checkpoints, the log, and the stop. What a step *is* belongs to the method (see :mod:`.turns`).
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from transmodal import progress
+from transmodal.data.batch import Batch
+from transmodal.methods._method import Method
+from transmodal.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from transmodal.training.ema import Average
+from transmodal.training.monitor import Monitor
+from transmodal.training.optim import optimizer, set_rate
+from transmodal.training.seed import seed_step
+from transmodal.training.settings import TrainingSettings
+from transmodal.training.turns import play, trained_parameters
+
+CHECKPOINT = "last/checkpoint.safetensors"
+
+Validate = Callable[[int, Monitor], Mapping[str, float]]
+"""Scores of the networks as they are now, by metric, at a step; may leave pictures with the monitor."""
+
+Keep = Callable[[int], None]
+"""Writes the networks as they are now as the Model of the run."""
+
+
+def make_fabric(settings: TrainingSettings, device: str = "auto", devices: int | str = 1) -> Fabric:
+    """Fabric for this machine: ``device`` is ``auto``, ``cpu``, ``cuda`` or ``mps``."""
+    precision = "bf16-mixed" if settings.resolved_precision == "bf16" else "32-true"
+    torch.use_deterministic_algorithms(settings.deterministic)
+    fabric = Fabric(accelerator=device, devices=devices, precision=precision)
+    fabric.launch()
+    return fabric
+
+
+def fit(
+    method: Method,
+    batch: Callable[[int], Batch],
+    settings: TrainingSettings,
+    fabric: Fabric,
+    folder: Path,
+    *,
+    recipe_hash: str,
+    higher_is_better: bool,
+    validate: Validate,
+    keep: Keep,
+    resume: bool = False,
+) -> Progress:
+    """Train ``method`` until ``settings`` say stop.
+
+    Args:
+        method: an ``nn.Module`` that keeps the protocol; trained in place.
+        batch: number of a micro-batch → the batch, a pure function (see :class:`transmodal.data.loader.Loader`).
+        settings: the ``[training]`` table.
+        fabric: device, precision and processes.
+        folder: the run's folder: ``log.jsonl``, ``last/``.
+        recipe_hash: written into checkpoints; a checkpoint of another recipe is refused.
+        higher_is_better: of the score called ``settings.monitor``.
+        validate: called with averaged weights in place; its scores decide what is best.
+        keep: called, with the same weights in place, whenever they are the best so far.
+        resume: go on from ``last/`` in ``folder``.
+
+    Returns:
+        How far it came.
+    """
+    assert isinstance(method, nn.Module)
+    method.to(fabric.device)
+    _use_channels_last(method)
+    parameters = trained_parameters(method.players())
+    own = {player: settings.optimizer_of(player) for player in parameters}
+    optimizers = {player: optimizer(named.values(), own[player]) for player, named in parameters.items()}
+    everything = {name: p for named in parameters.values() for name, p in named.items()}
+    average = Average(everything, settings.ema) if settings.ema else None
+    done = Progress()
+    if resume:
+        done = load_checkpoint(folder / CHECKPOINT, method, optimizers, average, recipe_hash)
+    limits = {player: s.clip for player, s in own.items()}
+    clock = time.monotonic() - done.seconds
+    sums: dict[str, Tensor] = {}
+    logged = done.step
+
+    with Monitor(folder, done.step) as monitor:
+        steps = range(done.step, settings.steps)
+        for step, batches in progress.track(
+            _prefetch(batch, steps, settings.accumulate), "training", settings.steps, done.step
+        ):
+            seed_step(settings.seed, step, fabric.global_rank)
+            rates = {player: set_rate(o, own[player], step, settings.steps) for player, o in optimizers.items()}
+            method.train()
+            here = [_on_device(b, fabric.device, step) for b in batches]
+            terms = play(method, here, optimizers, parameters, limits, fabric)
+            if average is not None:
+                average.update(step)
+            for name, value in terms.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value
+            count = step + 1
+            seconds = time.monotonic() - clock
+            out_of_time = bool(settings.minutes) and seconds >= 60 * settings.minutes
+            last = count == settings.steps or out_of_time
+            validated = last or bool(settings.validate_every and count % settings.validate_every == 0)
+            saved = validated or bool(settings.save_every and count % settings.save_every == 0)
+            # A line at every checkpoint: a resumed run then starts its next mean where this one would.
+            if count % settings.log_every == 0 or saved:
+                means = {name: (value / (count - logged)).item() for name, value in sums.items()}
+                monitor.terms(count, seconds, means, rates)
+                progress.event("terms", step=count, **means)
+                progress.note("  ".join(f"{name} {value:.3g}" for name, value in list(means.items())[:3]))
+                sums, logged = {}, count
+            done = replace(done, step=count, seconds=seconds)
+            if validated:
+                done = _judge(method, average, settings, monitor, done, higher_is_better, validate, keep)
+                # Validation is not training: its time does not count against ``minutes``.
+                clock = time.monotonic() - done.seconds
+            if saved:
+                save_checkpoint(folder / CHECKPOINT, method, optimizers, average, done, recipe_hash)
+            if last:
+                break
+    return done
+
+
+def _judge(
+    method: Method,
+    average: Average | None,
+    settings: TrainingSettings,
+    monitor: Monitor,
+    done: Progress,
+    higher_is_better: bool,
+    validate: Validate,
+    keep: Keep,
+) -> Progress:
+    """Validate the weights that would be shipped, and keep them if they are the best so far."""
+    assert isinstance(method, nn.Module)
+    method.eval()
+    if average is None:
+        return _judge_in_place(settings, monitor, done, higher_is_better, validate, keep)
+    with average.in_place():
+        return _judge_in_place(settings, monitor, done, higher_is_better, validate, keep)
+
+
+def _judge_in_place(
+    settings: TrainingSettings,
+    monitor: Monitor,
+    done: Progress,
+    higher_is_better: bool,
+    validate: Validate,
+    keep: Keep,
+) -> Progress:
+    scores = validate(done.step, monitor)
+    monitor.validation(done.step, done.seconds, scores)
+    progress.event("validation", step=done.step, **scores)
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+    score = scores[settings.monitor]
+    sign = 1 if higher_is_better else -1
+    better = done.best is None or sign * score > sign * done.best
+    progress.say(f"step {done.step}: {shown}{' (best so far)' if better else ''}")
+    if not better:
+        return done
+    keep(done.step)
+    return replace(done, best=score, best_step=done.step)
+
+
+def _prefetch(batch: Callable[[int], Batch], steps: range, accumulate: int) -> Iterator[tuple[int, list[Batch]]]:
+    """The micro-batches of each step, read by one thread while the networks work on the step before.
+
+    A thread, not worker processes: prepared cases are memory-mapped, so there is nothing to decode, and there
+    are no workers that can die. Order and content depend on the step alone.
+    """
+
+    def read(step: int) -> list[Batch]:
+        return [batch(step * accumulate + k) for k in range(accumulate)]
+
+    with ThreadPoolExecutor(1, thread_name_prefix="reader") as reader:
+        ahead = [reader.submit(read, step) for step in steps[:2]]
+        try:
+            for step in steps:
+                ready = ahead.pop(0).result()
+                if step + 2 < steps.stop:
+                    ahead.append(reader.submit(read, step + 2))
+                yield step, ready
+        finally:
+            for waiting in ahead:
+                waiting.cancel()
+
+
+def _on_device(batch: Batch, device: torch.device, step: int) -> Batch:
+    moved = replace(batch.to(device), step=step)
+    if moved.source.ndim == 4:
+        return replace(moved, source=moved.source.contiguous(memory_format=torch.channels_last))
+    return moved
+
+
+def _use_channels_last(method: nn.Module) -> None:
+    """Convolutions over slices run faster with channels last."""
+    for module in method.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            module.to(memory_format=torch.channels_last)

@@ -1,0 +1,132 @@
+"""One step of any method: its players take their turns.
+
+This is the whole game between networks, whatever their number: a method's ``objectives`` hands over a player
+and its loss terms, the player is updated, and the method goes on with the updated networks.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from transmodal.data.batch import Batch
+from transmodal.errors import RecipeError, TransmodalError
+from transmodal.methods._method import Method, Players
+from transmodal.training.optim import clip
+
+
+def trained_parameters(players: Players) -> dict[str, dict[str, nn.Parameter]]:
+    """Player → name → parameter, of everything that is trained.
+
+    Raises:
+        RecipeError: a parameter belongs to two players.
+    """
+    owner: dict[int, str] = {}
+    found: dict[str, dict[str, nn.Parameter]] = {}
+    for player, networks in players.items():
+        found[player] = {}
+        for network, module in networks.items():
+            for name, parameter in module.named_parameters(prefix=network):
+                if owner.setdefault(id(parameter), player) != player:
+                    raise RecipeError(f"{name} is trained by two players, {owner[id(parameter)]} and {player}")
+                if parameter.requires_grad:
+                    found[player][name] = parameter
+    return found
+
+
+def play(
+    method: Method,
+    batches: Sequence[Batch],
+    optimizers: Mapping[str, Optimizer],
+    parameters: Mapping[str, Mapping[str, nn.Parameter]],
+    limits: Mapping[str, float],
+    fabric: Fabric,
+) -> dict[str, Tensor]:
+    """One step: every player moves in the order in which the method yields it.
+
+    Args:
+        method: whose turn order and terms are played.
+        batches: the micro-batches whose gradients are averaged; their games advance in lockstep, so that
+            each update sees all of them.
+        optimizers: one for each player.
+        parameters: player → name → parameter, from :func:`trained_parameters`.
+        limits: player → largest gradient norm, 0 for none.
+        fabric: device, precision and processes.
+
+    Returns:
+        ``player/term`` → its value, averaged over the micro-batches. A player that moves twice reports its
+        last turn.
+
+    Raises:
+        TransmodalError: a term is NaN or infinite, or a parameter got no gradient at the player's first turn.
+    """
+    games = [method.objectives(batch) for batch in batches]
+    report: dict[str, Tensor] = {}
+    while True:
+        # Autocast wraps each advance alone: a context must not stay open while the games are suspended.
+        with fabric.autocast():
+            turns = [turn for game in games if (turn := next(game, None)) is not None]
+        if not turns:
+            return report
+        player = _agreed(turns, len(games))
+        own = parameters[player]
+        optimizer = optimizers[player]
+        optimizer.zero_grad(set_to_none=True)
+        for _, terms in turns:
+            for term, value in terms.items():
+                share = value.detach() / len(turns)
+                key = f"{player}/{term}"
+                report[key] = share if terms is turns[0][1] else report[key] + share
+            total = torch.stack(list(terms.values())).sum() / len(turns)
+            _check_finite(total, player, terms, batches[0].step)
+            # Only this player's gradients are computed: the others' weights are left alone without any
+            # switching of requires_grad.
+            fabric.backward(total, inputs=list(own.values()))
+        _average_over_processes(list(own.values()), fabric)
+        if not optimizer.state:
+            _check_every_gradient(player, own)
+        clip(own.values(), limits[player])
+        optimizer.step()
+
+
+def _agreed(turns: Sequence[tuple[str, dict[str, Tensor]]], games: int) -> str:
+    names = {player for player, _ in turns}
+    if len(names) != 1 or len(turns) != games:
+        raise TransmodalError(
+            f"the micro-batches of one step disagree on whose turn it is ({', '.join(sorted(names))}); "
+            "the order of play may depend on batch.step, not on the images"
+        )
+    return names.pop()
+
+
+def _check_finite(total: Tensor, player: str, terms: Mapping[str, Tensor], step: int) -> None:
+    if torch.isfinite(total):
+        return
+    values = ", ".join(f"{name} = {value.item():.4g}" for name, value in terms.items())
+    raise TransmodalError(
+        f"the loss of player {player!r} became NaN or infinite at step {step} ({values}); "
+        "lower training.optimizer.lr, set training.optimizer.clip = 1.0, or use training.precision = fp32"
+    )
+
+
+def _check_every_gradient(player: str, own: Mapping[str, nn.Parameter]) -> None:
+    without = [name for name, parameter in own.items() if parameter.grad is None]
+    if without:
+        raise TransmodalError(
+            f"player {player!r}: {len(without)} of {len(own)} parameters got no gradient at its first turn, "
+            f"among them {', '.join(without[:3])}; use them in its terms, or leave them out of players(). "
+            "Activation checkpointing must be non-reentrant"
+        )
+
+
+def _average_over_processes(own: Sequence[nn.Parameter], fabric: Fabric) -> None:
+    """The mean gradient over all processes, as one message. Networks stay unwrapped, so players() is the truth."""
+    if fabric.world_size == 1:
+        return
+    gradients = [p.grad for p in own if p.grad is not None]
+    flat = fabric.all_reduce(torch.cat([g.reshape(-1) for g in gradients]), reduce_op="mean")
+    assert isinstance(flat, Tensor)
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
