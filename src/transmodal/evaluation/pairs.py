@@ -1,0 +1,193 @@
+"""Which prediction belongs to which reference and mask: by the name of the case. No voxel is read here."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transmodal.data.volume import SUFFIXES, stem
+from transmodal.errors import InputError, RecipeError, nearest
+
+_MADE = re.compile(r"(?P<case>.+?)_(?:synth-|desc-synth_)(?P<target>[^_]+)")
+_MASK = re.compile(r"(?P<case>.+?)(?:_desc-[^_]+)?_mask")
+_TABLES = (".tsv", ".csv")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What is compared for one case.
+
+    Attributes:
+        case: its name.
+        prediction: the volume that was made.
+        reference: the volume that was measured.
+        mask: where voxels count; None for everywhere.
+        sources: modality → the volumes that the prediction was made from, where they are known.
+    """
+
+    case: str
+    prediction: Path
+    reference: Path
+    mask: Path | None = None
+    sources: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What :func:`find_pairs` found.
+
+    Attributes:
+        pairs: what can be compared.
+        failures: case → why its prediction cannot be compared.
+        without_prediction: cases that have a reference and no prediction.
+    """
+
+    pairs: list[Pair]
+    failures: dict[str, str]
+    without_prediction: list[str]
+
+
+@dataclass(frozen=True)
+class _Reference:
+    path: Path
+    mask: Path | None = None
+    sources: Mapping[str, Path] = field(default_factory=dict)
+
+
+def find_pairs(prediction: Path, reference: Path, mask: Path | None, target: str | None) -> Matching:
+    """Match two files, or two folders by the names of the cases.
+
+    Args:
+        prediction: a volume, or a folder with ``<case>.nii.gz``, ``<case>_synth-<target>.nii.gz``,
+            ``<case>_desc-synth_<target>.nii.gz``, ``<case>_<target>.nii.gz`` or ``<case>/`` with one volume.
+        reference: a volume, a flat folder of such names, a dataset (folders of cases) or a table.
+        mask: one volume for all cases, a folder with ``<case>.nii.gz`` or ``<case>_mask.nii.gz``, or a
+            dataset or table that names masks. None for the masks of the reference dataset, if it has any.
+        target: name of the modality; chooses among several.
+
+    Raises:
+        InputError: nothing there, or a file against a folder.
+        RecipeError: a dataset with several modalities and no ``target``.
+    """
+    for path in (prediction, reference, *([mask] if mask else [])):
+        if not path.exists():
+            raise InputError(f"{path}: there is no such file or folder; check the path")
+    if prediction.is_file():
+        if not reference.is_file() or reference.suffix in _TABLES:
+            raise InputError(
+                f"{prediction} is a file and {reference} is not a volume: give two files or two folders"
+            )
+        case = _name(prediction, target)[0]
+        known = {case: _Reference(reference)}
+        return _match({case: [prediction]}, known, mask, reference)
+    if reference.is_file() and reference.suffix not in _TABLES:
+        raise InputError(f"{prediction} is a folder and {reference} is a file: give two files or two folders")
+    made = _predictions(prediction, target)
+    if not made:
+        raise InputError(f"{prediction}: there is no .nii or .nii.gz file of any case in this folder")
+    return _match(made, _references(reference, target), mask, reference)
+
+
+def _match(
+    made: Mapping[str, list[Path]], known: Mapping[str, _Reference], mask: Path | None, where: Path
+) -> Matching:
+    masks = None if mask is None else _masks(mask, known)
+    pairs, failures = [], {}
+    for case, files in made.items():
+        if len(files) > 1:
+            names = ", ".join(file.name for file in files)
+            failures[case] = f"case {case!r}: has several predictions ({names}); give --target, or keep one"
+        elif case not in known:
+            failures[case] = f"{files[0]}: there is no reference for case {case!r} in {where}; add it, or rename"
+        elif masks is not None and case not in masks:
+            failures[case] = (
+                f"{files[0]}: there is no mask for case {case!r} in {mask}; add it, or leave --mask out"
+            )
+        else:
+            found = known[case]
+            chosen = found.mask if masks is None else masks[case]
+            pairs.append(Pair(case, files[0], found.path, chosen, found.sources))
+    return Matching(pairs, failures, sorted(set(known) - set(made)))
+
+
+def _name(path: Path, target: str | None) -> tuple[str, str | None]:
+    """Case, and the target that the name states."""
+    name = stem(path)
+    if found := _MADE.fullmatch(name):
+        return found["case"], found["target"]
+    if target is not None and name.endswith(f"_{target}") and name != f"_{target}":
+        return name.removesuffix(f"_{target}"), None
+    return name, None
+
+
+def _volumes(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and path.name.endswith(SUFFIXES) and not path.name.startswith(".")
+    )
+
+
+def _predictions(folder: Path, target: str | None) -> dict[str, list[Path]]:
+    """Case → its predictions; there should be one."""
+    made: dict[str, list[Path]] = {}
+    for path in _volumes(folder):
+        case, stated = _name(path, target)
+        if target is None or stated in (None, target):
+            made.setdefault(case, []).append(path)
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        files = [path for path in _volumes(inner) if target is None or _name(path, target)[1] in (None, target)]
+        if files:
+            made.setdefault(inner.name, []).extend(files)
+    return made
+
+
+def _references(reference: Path, target: str | None) -> dict[str, _Reference]:
+    if reference.is_dir() and not _has_table(reference) and (files := _volumes(reference)):
+        named = [path for path in files if target is not None and stem(path).endswith(f"_{target}")]
+        found: dict[str, _Reference] = {}
+        for path in named or files:
+            case = _name(path, target)[0]
+            if case in found:
+                raise InputError(f"{path} and {found[case].path.name} are both of case {case!r}; keep one")
+            found[case] = _Reference(path)
+        return found
+    return _of_dataset(reference, target)
+
+
+def _of_dataset(reference: Path, target: str | None) -> dict[str, _Reference]:
+    """Case → its volume of the target, with its mask and what may have been the sources."""
+    from transmodal.data.layout import find_cases, is_drawn
+
+    cases = find_cases(reference)
+    names = sorted({name for case in cases for name in case.images if not is_drawn(name)})
+    if target is None and len(names) != 1:
+        raise RecipeError(f"{reference}: holds {', '.join(names)}; say with --target which one is the reference")
+    wanted = names[0] if target is None else target
+    found = {}
+    for case in cases:
+        if wanted in case.images:
+            sources = {name: case.images[name] for name in names if name in case.images and name != wanted}
+            found[case.name] = _Reference(case.images[wanted], case.mask, sources)
+    if not found:
+        raise InputError(f"{reference}: no case has {wanted}{nearest(wanted, names)}; change --target")
+    return found
+
+
+def _has_table(folder: Path) -> bool:
+    return any((folder / f"cases{suffix}").is_file() for suffix in _TABLES)
+
+
+def _masks(mask: Path, known: Mapping[str, _Reference]) -> dict[str, Path]:
+    """Case → its mask."""
+    if mask.is_file() and mask.suffix not in _TABLES:
+        return dict.fromkeys(known, mask)
+    if mask.is_dir() and not _has_table(mask) and (files := _volumes(mask)):
+        found = {}
+        for path in files:
+            named = _MASK.fullmatch(stem(path))
+            found[named["case"] if named else stem(path)] = path
+        return found
+    from transmodal.data.layout import find_cases
+
+    return {case.name: case.mask for case in find_cases(mask) if case.mask is not None}

@@ -1,0 +1,106 @@
+"""Score one prediction: rows of the tidy table, each of which says how it was computed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+
+from transmodal.errors import InputError, RecipeError, nearest
+from transmodal.evaluation.table import Row
+from transmodal.metrics import METRICS
+
+DEFAULT_METRICS = ("MAE", "NMSE", "PSNR", "SSIM", "MS-SSIM")
+"""What is measured unless somebody asks for something else."""
+
+
+def score(
+    prediction: Shaped[np.ndarray, "..."],
+    reference: Shaped[np.ndarray, "..."],
+    mask: Shaped[np.ndarray, "..."] | None,
+    *,
+    case: str,
+    method: str,
+    data_range: float | None,
+    unit: str,
+    region: str = "mask",
+    metrics: Sequence[str] = DEFAULT_METRICS,
+) -> list[Row]:
+    """Compare a prediction with its reference, whole volume at a time, in physical units.
+
+    Args:
+        prediction: values of shape (C, X, Y, Z) in the unit of the reference.
+        reference: of the same shape.
+        mask: shape (X, Y, Z), True where a voxel counts; None for the whole volume.
+        case: name of the subject.
+        method: what made the prediction.
+        data_range: R of PSNR, SSIM and MS-SSIM; None for max - min of this reference in this mask, and the
+            convention then says ``range=reference``.
+        unit: of the data.
+        region: name of what ``mask`` covers. Without a mask the region is ``volume``.
+        metrics: names from :data:`transmodal.metrics.METRICS`.
+
+    Returns:
+        One row per metric, in the order of ``metrics``. A prediction with NaN in it gives ``nan`` values.
+
+    Raises:
+        InputError: shapes differ, the mask is empty, or the reference has NaN or no range; names the case.
+        RecipeError: an unknown metric, or a range that is not above 0.
+    """
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown:
+        raise RecipeError(f"there is no metric {unknown[0]!r}{nearest(unknown[0], METRICS)}")
+    _check(prediction, reference, mask, case)
+    truth = reference if mask is None else reference[:, mask]
+    _check_reference(truth, case, needs_range=data_range is None and any(METRICS[m].needs_range for m in metrics))
+    size = data_range if data_range is not None else float(truth.max()) - float(truth.min())
+    x, y = (torch.from_numpy(np.array(v, dtype=np.float64)) for v in (prediction, reference))
+    inside = None if mask is None else torch.from_numpy(np.array(mask))
+    rows = []
+    for name in metrics:
+        metric = METRICS[name]
+        words = [f"{sum(n > 1 for n in y.shape[1:])}d", "whole" if mask is None else "masked"]
+        if metric.needs_range:
+            words.append("range=reference" if data_range is None else f"range={data_range:.10g}")
+        words.append(metric.detail(y, inside))
+        value = metric(x, y, inside, data_range=size)
+        rows.append(
+            Row(
+                case=case,
+                method=method,
+                region="volume" if mask is None and region == "mask" else region,
+                metric=name,
+                convention=" ".join(word for word in words if word),
+                value=value,
+                unit=unit if metric.unit == "data" else metric.unit,
+                n=int(truth[0].size),
+            )
+        )
+    return rows
+
+
+def _check(prediction: np.ndarray, reference: np.ndarray, mask: np.ndarray | None, case: str) -> None:
+    if prediction.ndim != 4 or prediction.shape != reference.shape:
+        raise InputError(
+            f"case {case!r}: the prediction has shape {prediction.shape} and the reference {reference.shape}; "
+            "both must be (channels, X, Y, Z) and equal: resample one onto the other"
+        )
+    if mask is not None and mask.shape != reference.shape[1:]:
+        raise InputError(
+            f"case {case!r}: the mask has shape {mask.shape} and the reference {reference.shape[1:]}; "
+            "resample the mask onto the reference"
+        )
+    if mask is not None and mask.dtype != np.bool_:
+        raise InputError(f"case {case!r}: the mask holds {mask.dtype}, not true and false; give mask != 0")
+    if mask is not None and not mask.any():
+        raise InputError(f"case {case!r}: its mask has no voxel, so there is nothing to measure; check the mask")
+
+
+def _check_reference(truth: np.ndarray, case: str, needs_range: bool) -> None:
+    if not np.isfinite(truth).all():
+        raise InputError(f"case {case!r}: the reference has NaN or infinite voxels; replace them first")
+    if needs_range and truth.max() == truth.min():
+        raise InputError(
+            f"case {case!r}: the reference is {truth.max():.6g} everywhere in the mask, so it has no range of "
+            "its own; give a data_range, or check the mask"
+        )
