@@ -1,3 +1,55 @@
-"""Transmodal: cross-modality medical image synthesis."""
+"""Transmodal: cross-modality medical image synthesis.
+
+The verbs of the command line are functions here, under the same names::
+
+    import nibabel, transmodal
+
+    model = transmodal.load_model("runs/t1_to_flair/model")
+    flair = transmodal.synthesize(model, nibabel.load("sub-01_T1w.nii.gz"))
+
+They are imported when they are first used: ``import transmodal`` takes milliseconds and never imports torch.
+"""
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "demo": "transmodal.experiment.demo",
+    "doctor": "transmodal.machine",
+    "evaluate": "transmodal.evaluation.evaluate",
+    "list": "transmodal.catalogue",
+    "load_model": "transmodal.inference.model",
+    "prepare": "transmodal.data.prepare",
+    "report": "transmodal.reporting.html",
+    "show": "transmodal.catalogue",
+    "synthesize": "transmodal.inference.synthesize",
+    "train": "transmodal.experiment.train",
+}
+
+__all__ = [
+    "__version__",
+    "demo",
+    "doctor",
+    "evaluate",
+    "list",
+    "load_model",
+    "prepare",
+    "report",
+    "show",
+    "synthesize",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'transmodal' has no attribute {name!r}")
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> "list[str]":
+    return __all__

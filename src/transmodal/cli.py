@@ -159,7 +159,7 @@ class Evaluate:
     def run(self) -> None:
         from transmodal.evaluation.evaluate import evaluate
         from transmodal.evaluation.summary import summarise
-        from transmodal.report.tables import markdown_table
+        from transmodal.reporting.tables import markdown_table
 
         rows = evaluate(
             self.prediction, self.reference, out=self.out, mask=self.mask, method=self.method,
@@ -179,7 +179,7 @@ class Report:
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:
-        from transmodal.report.html import report
+        from transmodal.reporting.html import report
 
         print(report(self.folder, self.out))
 
@@ -192,9 +192,9 @@ class List:
     """As JSON."""
 
     def run(self) -> None:
-        from transmodal import registry
+        from transmodal import catalogue
 
-        methods = registry.describe()
+        methods = catalogue.list()
         if self.json:
             print(json.dumps(methods, indent=2))
             return
@@ -215,7 +215,7 @@ class Show:
     """As JSON."""
 
     def run(self) -> None:
-        from transmodal.show import show, spell
+        from transmodal.catalogue import show, spell
 
         facts = show(self.method, self.settings)
         print(json.dumps(facts, indent=2) if self.json else spell(facts))
@@ -229,7 +229,7 @@ class Doctor:
     """As JSON."""
 
     def run(self) -> None:
-        from transmodal.doctor import doctor, spell
+        from transmodal.machine import doctor, spell
 
         facts = doctor()
         print(json.dumps(facts, indent=2) if self.json else spell(facts))

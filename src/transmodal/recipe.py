@@ -14,7 +14,7 @@ from typing import Any
 
 from transmodal import registry
 from transmodal.data.batch import Task
-from transmodal.data.prepare import PrepareSettings
+from transmodal.data.bring import PrepareSettings
 from transmodal.data.sampling import Sampling
 from transmodal.errors import InputError, RecipeError, nearest
 from transmodal.evaluation.scale import EvaluationSettings

@@ -8,7 +8,7 @@ import inspect
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
@@ -115,7 +115,7 @@ def parse_word(word: str) -> tuple[list[str], Any]:
     return key.strip().split("."), value
 
 
-def override(table: Mapping[str, Any], words: typing.Sequence[str]) -> dict[str, Any]:
+def override(table: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     """A copy of ``table`` with ``key=value`` words laid over it."""
     merged = _copy(table)
     for word in words:

@@ -70,7 +70,8 @@ def spec_for(name: str, override: Mapping[str, Any] | str | None = None) -> Inte
         if key in table and (isinstance(table[key], bool) or not isinstance(table[key], int | float)):
             raise RecipeError(f"{_KEY}.{name}.{key} = {table[key]!r}: give a number")
     try:
-        return IntensitySpec(**{k: v if k == "kind" else float(v) for k, v in table.items()})
+        limits = {key: float(table[key]) for key in ("low", "high") if key in table}
+        return IntensitySpec(str(kind), **limits)
     except RecipeError as problem:
         raise RecipeError(f"{_KEY}.{name}: {problem}") from None
 

@@ -10,25 +10,24 @@
     predictions/        what was judged, one folder a method;  report.json  what the report shows
 """
 
-import os
-import platform
-import subprocess
-from collections.abc import Mapping
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from transmodal import registry
 from transmodal.data.files import read_json, write_json
 from transmodal.data.prepare import prepare
 from transmodal.data.prepared import PreparedDataset
 from transmodal.data.splits import Split, fold
-from transmodal.doctor import versions
 from transmodal.errors import InputError, RecipeError, Refused
+from transmodal.machine import environment
 from transmodal.recipe import Recipe
 
 FORMAT = "transmodal-run-1"
+WRITTEN = ("run.json", "log.jsonl", "tensorboard", "last", "model", "predictions", "evaluation.csv",
+           "evaluation.json", "report.json", "report.html")  # fmt: skip
+"""What a run writes into its folder, besides ``prepared/``, which a new run with the same data uses again."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,8 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = F
         _check_same(record, recipe)
     elif folder.exists() and any(folder.iterdir()) and not force:
         raise Refused(f"{folder}: is not empty; give --resume to go on, --force to replace it, or another --out")
+    if not resume:
+        _clear(folder)
     dataset = _dataset(recipe, folder)
     cases = [dataset.case(name) for name in dataset.names]
     needed = {*recipe.data.targets, *(() if _handles_missing(recipe) else recipe.data.sources)}
@@ -73,6 +74,16 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = F
     split = fold(usable, recipe.data.fold, recipe.data.folds, store=dataset.path / "splits.json")
     write_json(record, _record(recipe, split))
     return Run(folder, recipe, dataset, split)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier run left; nothing else that may lie in the folder."""
+    for name in WRITTEN:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _check_same(record: Path, recipe: Recipe) -> None:
@@ -96,8 +107,6 @@ def _dataset(recipe: Recipe, folder: Path) -> PreparedDataset:
 
 
 def _handles_missing(recipe: Recipe) -> bool:
-    from transmodal import registry
-
     return bool(registry.get(recipe.method).facts.handles_missing)
 
 
@@ -110,42 +119,3 @@ def _record(recipe: Recipe, split: Split) -> dict[str, Any]:
         "split": asdict(split),
         "environment": environment(),
     }
-
-
-def environment() -> Mapping[str, Any]:
-    """Versions, machine and, in a checkout, the commit."""
-    return {
-        "versions": versions(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "commit": _commit(),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )
-
-
-def _commit() -> str | None:
-    here = Path(__file__).parent
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

@@ -10,17 +10,17 @@ import numpy as np
 from transmodal import progress, registry
 from transmodal.data.intensity import IntensityFit, pool
 from transmodal.data.loader import Loader
-from transmodal.doctor import versions
 from transmodal.errors import RecipeError
 from transmodal.evaluation.summary import summarise
 from transmodal.experiment.judge import Judged, final_evaluation, judge, learn_floor, score_judged
 from transmodal.experiment.run import Run, start
 from transmodal.inference.model import Model, load_model, save_model
 from transmodal.inference.synthesize import pick_device
+from transmodal.machine import versions
 from transmodal.methods._method import Method
 from transmodal.metrics import METRICS
 from transmodal.recipe import Recipe, load_recipe
-from transmodal.report.tables import markdown_table
+from transmodal.reporting.tables import markdown_table
 from transmodal.training.loop import fit, make_fabric
 from transmodal.training.monitor import Monitor
 from transmodal.training.seed import seed_weights

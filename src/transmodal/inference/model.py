@@ -22,7 +22,7 @@ from transmodal import registry
 from transmodal.data.batch import Task
 from transmodal.data.files import new_folder, read_json, write_bytes, write_json, write_text
 from transmodal.data.intensity import IntensityFit
-from transmodal.data.prepare import PrepareSettings
+from transmodal.data.bring import PrepareSettings
 from transmodal.data.sampling import Sampling
 from transmodal.errors import InputError
 from transmodal.inference.predict import InferenceSettings

@@ -14,7 +14,7 @@ import torch
 from transmodal import progress
 from transmodal.data.geometry import resample
 from transmodal.data.modality import modality
-from transmodal.data.prepare import bring
+from transmodal.data.bring import bring
 from transmodal.data.volume import Volume, from_image, to_image
 from transmodal.errors import InputError, RecipeError
 from transmodal.inference.model import Model

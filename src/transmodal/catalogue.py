@@ -1,4 +1,4 @@
-"""``transmodal show``: what a method is made of, how large its networks are, and what can be set."""
+"""Catalogue: which methods there are, what each is made of, and what can be set."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,6 +7,11 @@ from transmodal import registry
 from transmodal.data.batch import Task
 from transmodal.errors import RecipeError
 from transmodal.schema import coerce, override
+
+
+def list() -> Sequence[dict[str, Any]]:  # noqa: A001 - the name of the command
+    """The methods of the package: ``{name, summary, paper, paired, min_sources, max_targets, …}`` each."""
+    return registry.describe()
 
 
 def show(method: str, words: Sequence[str] = ()) -> dict[str, Any]:

@@ -1,12 +1,14 @@
-"""``transmodal doctor``: what this machine has, and what is missing or unwise. Sends nothing anywhere."""
+"""Machine: what a number was made on, and what is missing or unwise there. Sends nothing anywhere."""
 
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 REQUIRED = ("torch", "lightning-fabric", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "matplotlib")
@@ -23,6 +25,47 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and, in a checkout, the commit: what is written beside every result."""
+    import torch
+
+    return {
+        "versions": versions(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
+
+
+def _commit() -> str | None:
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
 
 
 def doctor() -> dict[str, Any]:

@@ -1,0 +1,246 @@
+"""Bring: the images of one case onto one grid, with a mask and an intensity fit for each.
+
+Preparing a cohort and translating a new scan both come through :func:`bring`, so a network meets the same
+geometry and the same intensities in both. An image is normalised by its own values (and a given mask) alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Integer
+
+from transmodal.data.fingerprint import describe
+from transmodal.data.foreground import foreground
+from transmodal.data.geometry import crop, inside, overlap, resample, resample_labels
+from transmodal.data.grid import Grid
+from transmodal.data.intensity import IntensityFit, fit, spec_for
+from transmodal.data.modality import modality
+from transmodal.data.volume import Volume
+from transmodal.errors import InputError, RecipeError, nearest
+from transmodal.progress import warn
+from transmodal.shapes import Mask
+
+MASKS = ("auto", "given", "foreground", "labels", "nonzero")
+REGIONS = ("foreground", "mask")
+_MOST = 0.9
+"""An image that covers less of the mask than this is worth a warning."""
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """How cases are prepared: the recipe's ``[data.prepare]`` table.
+
+    Attributes:
+        modalities: which to prepare, in order; empty for every image column that is no drawn region.
+        spacing: edge of a voxel in mm, the same along all axes; 0 keeps the reference's.
+        reference: the modality whose grid all are brought to; empty for the first of ``modalities``. Where a
+            case lacks it, the first one that it has.
+        mask: where voxels count. ``auto``: the given mask, else the foreground of the reference; ``given``;
+            ``foreground``; ``labels``: label map above 0; ``nonzero``: reference not 0.
+        fit_in: where intensities are fitted: each image's own ``foreground``, or the ``mask``.
+        intensity: modality → kind, or a table of kind, low, high (see :func:`~.intensity.spec_for`).
+        exclude: names of cases to leave out.
+        min_overlap: least fraction of the smaller field of view that an image must share with the reference.
+        crop_margin: mm to keep around the mask; negative keeps the whole field of view.
+        interpolation: 0 nearest, 1 linear, up to 5 for splines.
+    """
+
+    modalities: tuple[str, ...] = ()
+    spacing: float = 0.0
+    reference: str = ""
+    mask: str = "auto"
+    fit_in: str = "foreground"
+    intensity: Mapping[str, Any] = field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
+    min_overlap: float = 0.5
+    crop_margin: float = -1.0
+    interpolation: int = 1
+
+    def __post_init__(self) -> None:
+        if self.mask not in MASKS:
+            raise RecipeError(f"data.prepare.mask = {self.mask!r}{nearest(self.mask, MASKS)}")
+        if self.fit_in not in REGIONS:
+            raise RecipeError(f"data.prepare.fit_in = {self.fit_in!r}{nearest(self.fit_in, REGIONS)}")
+        if not 0 <= self.spacing < 100:
+            raise RecipeError(f"data.prepare.spacing = {self.spacing:g}: give mm, or 0 to keep the reference's")
+        if not 0 <= self.min_overlap <= 1:
+            raise RecipeError(f"data.prepare.min_overlap = {self.min_overlap:g}: give a fraction from 0 to 1")
+        if self.interpolation not in range(6):
+            raise RecipeError(f"data.prepare.interpolation = {self.interpolation}: give 0 (nearest) to 5")
+        if self.reference and self.modalities and self.reference not in self.modalities:
+            raise RecipeError(
+                f"data.prepare.reference = {self.reference!r} is not among the modalities"
+                f"{nearest(self.reference, self.modalities)}"
+            )
+        for name, override in self.intensity.items():
+            spec_for(name, override)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: lists for tuples."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "PrepareSettings":
+        """From what :meth:`to_dict` gave."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Brought:
+    """A case on one grid.
+
+    Attributes:
+        images: modality → values in original units.
+        mask: where voxels count.
+        labels: label map, or None.
+        fits: modality → intensity fit.
+        grid: RAS+; that of the images, the mask and the labels.
+        seen: True where every image has a field of view; outside it some hold a filling value.
+        facts: modality → grid on input and intensities where the fit was made (:mod:`.fingerprint`).
+    """
+
+    images: dict[str, Volume]
+    mask: Mask
+    labels: Integer[np.ndarray, "1 X Y Z"] | None
+    fits: dict[str, IntensityFit]
+    grid: Grid
+    seen: Mask
+    facts: dict[str, dict[str, Any]]
+
+
+def bring(
+    images: Mapping[str, Volume],
+    settings: PrepareSettings,
+    *,
+    mask: Volume | None = None,
+    labels: Volume | None = None,
+    allow_missing: bool = False,
+) -> Brought:
+    """The images of one case onto one grid, with a mask and intensity fits.
+
+    Args:
+        images: modality → image as it was read; at least one.
+        settings: how.
+        mask: where voxels count (above 0), on any grid.
+        labels: label map, on any grid.
+        allow_missing: for a new scan: where the settings ask for a mask or labels that were not given, take the
+            foreground of the reference; not where intensities are fitted in that mask.
+
+    Raises:
+        InputError: images that do not overlap, an empty mask, a missing mask or label map, no contrast.
+    """
+    turned = {name: _checked(name, image).canonical() for name, image in images.items()}
+    reference = turned[_reference(turned, settings)]
+    for image in turned.values():
+        _check_overlap(reference, image, settings.min_overlap)
+    own = {name: foreground(image) for name, image in turned.items()} if settings.fit_in == "foreground" else {}
+    grid = reference.grid
+    if settings.spacing > 0:
+        grid = grid.with_spacing((settings.spacing, settings.spacing, settings.spacing))
+    kind = _mask_kind(reference, settings, mask is not None, labels is not None, allow_missing)
+    where = _mask(kind, reference, grid, mask, labels, next((own[n] for n in own if turned[n] is reference), None))
+    if settings.crop_margin >= 0:
+        box = _widened(bounds(where), settings.crop_margin, grid)
+        grid, where = crop(grid, box), where[tuple(slice(low, high) for low, high in box)]
+
+    seen = np.ones(grid.shape, dtype=bool)
+    out, fits, facts = {}, {}, {}
+    for name, image in turned.items():
+        spec = spec_for(name, settings.intensity.get(name))
+        empty = spec.low if spec.kind == "window" else 0.0
+        out[name] = resample(image, grid, order=settings.interpolation, fill=empty)
+        here = inside(grid, image.grid)
+        seen &= here
+        if (share := float(here[where].mean())) < _MOST:
+            warn(f"{image.name}: covers {share:.0%} of the mask; what it does not cover counts for nothing")
+        source, within = (image, own[name]) if name in own else (out[name], where & here)
+        fits[name] = fit(spec, source.data, within, image.name)
+        facts[name] = describe(images[name].grid, source.data[:, within])
+    drawn = None if labels is None else resample_labels(labels, grid).data
+    return Brought(out, where, drawn, fits, grid, seen, facts)
+
+
+def bounds(mask: Mask) -> Box:
+    """The box around a mask that is not empty: first and one past the last voxel along X, Y, Z."""
+    ends = []
+    for axis in range(3):
+        line = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        ends.append((int(line[0]), int(line[-1]) + 1))
+    return ends[0], ends[1], ends[2]
+
+
+def _checked(name: str, image: Volume) -> Volume:
+    channels = modality(name).channels
+    if len(image.data) != channels:
+        raise InputError(
+            f"{image.name}: has {len(image.data)} channels where {name} has {channels}; "
+            "check that the file is in the right column"
+        )
+    return image
+
+
+def _reference(images: Mapping[str, Volume], settings: PrepareSettings) -> str:
+    order = [settings.reference, *settings.modalities, *images]
+    return next(name for name in order if name in images)
+
+
+def _check_overlap(reference: Volume, image: Volume, least: float) -> None:
+    if image is reference:
+        return
+    shared = max(overlap(reference.grid, image.grid), overlap(image.grid, reference.grid))
+    if shared < least:
+        raise InputError(
+            f"{image.name}: shares only {shared:.0%} of its field of view with {reference.name} by their headers; "
+            "register them first, or lower data.prepare.min_overlap"
+        )
+
+
+def _mask_kind(reference: Volume, settings: PrepareSettings, mask: bool, labels: bool, allow_missing: bool) -> str:
+    """Which of given, foreground, labels and nonzero to do."""
+    kind = settings.mask
+    if kind == "auto":
+        return "given" if mask else "foreground"
+    if kind == "labels" and mask and not labels:
+        return "given"
+    if (kind == "given" and not mask) or (kind == "labels" and not labels):
+        if allow_missing and settings.fit_in != "mask":
+            return "foreground"
+        what = "mask" if kind == "given" else "label map"
+        raise InputError(
+            f"{reference.name}: data.prepare.mask = {kind!r} needs a {what} and none came with this image; "
+            "give one, or set data.prepare.mask = 'foreground'"
+        )
+    return kind
+
+
+def _mask(
+    kind: str, reference: Volume, grid: Grid, mask: Volume | None, labels: Volume | None, found: Mask | None
+) -> Mask:
+    """The mask on ``grid``; ``found`` is the reference's foreground, if it is known."""
+    if kind == "nonzero":
+        drawn = Volume((reference.data != 0).any(axis=0, keepdims=True), reference.grid, reference.name)
+    elif kind == "foreground":
+        drawn = Volume((foreground(reference) if found is None else found)[None], reference.grid, reference.name)
+    else:
+        given = mask if kind == "given" else labels
+        assert given is not None
+        drawn = Volume(given.data > 0, given.grid, given.name)
+    where = resample_labels(Volume(drawn.data.astype(np.uint8), drawn.grid, drawn.name), grid).data[0] > 0
+    if not where.any():
+        raise InputError(
+            f"{drawn.name}: gives an empty mask on the grid of {reference.name}; "
+            "check that it is not all zero and that both lie in the same place"
+        )
+    return np.asarray(where)
+
+
+def _widened(box: Box, margin: float, grid: Grid) -> Box:
+    """The box with ``margin`` mm around it, as far as the grid goes."""
+    out = []
+    for (low, high), spacing, size in zip(box, grid.spacing, grid.shape, strict=True):
+        more = round(margin / spacing)
+        out.append((max(0, low - more), min(size, high + more)))
+    return out[0], out[1], out[2]

@@ -1,0 +1,150 @@
+"""Prepare: a dataset, case by case, into a folder that training reads without decoding or resampling anything."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transmodal.data.bring import Brought, PrepareSettings, bring
+from transmodal.data.files import read_json, write_json
+from transmodal.data.fingerprint import collect
+from transmodal.data.layout import CaseFiles, find_cases, is_drawn
+from transmodal.data.prepared import PreparedCase, PreparedDataset, is_prepared, write_case, write_dataset
+from transmodal.data.splits import FORMAT as SPLITS_FORMAT
+from transmodal.data.volume import read_volume
+from transmodal.errors import InputError, PartialFailure, RecipeError, nearest
+from transmodal.progress import note, track
+
+__all__ = ["Brought", "PrepareSettings", "bring", "prepare"]
+
+
+def prepare(dataset: Path, out: Path, settings: PrepareSettings = PrepareSettings()) -> PreparedDataset:
+    """Prepare all cases of a dataset.
+
+    A case is written whole or not at all. A second run redoes only the cases whose files or settings changed.
+    One case is in memory at a time.
+
+    Args:
+        dataset: what :func:`~.layout.find_cases` understands.
+        out: a new folder, an empty one, or one that was prepared before.
+        settings: how.
+
+    Raises:
+        InputError: the dataset or ``out`` cannot be used, or no case could be prepared.
+        RecipeError: settings that name what the dataset does not have.
+        PartialFailure: some cases failed; the others are usable.
+    """
+    dataset, out = Path(dataset), Path(out)
+    cases = find_cases(dataset)
+    settings = resolved(settings, cases)
+    cases = [case for case in cases if case.name not in settings.exclude]
+    if not cases:
+        raise InputError(f"{dataset}: every case is excluded; shorten data.prepare.exclude")
+    _check_out(out)
+    finished = {case.name for case in cases if _is_finished(out / "cases" / case.name, _made_from(case, settings))}
+    write_dataset(out, settings, [case.name for case in cases if case.name in finished])
+    if not (out / "splits.json").exists():
+        write_json(out / "splits.json", {"format": SPLITS_FORMAT, "folds": {}})
+    failures: dict[str, str] = {}
+    left = [case for case in cases if case.name not in finished]
+    for case in track(left, "preparing", total=len(cases), done=len(finished)):
+        note(case.name)
+        try:
+            prepare_case(case, out / "cases" / case.name, settings)
+        except InputError as problem:
+            failures[case.name] = str(problem)
+    names = [case.name for case in cases if case.name not in failures]
+    write_dataset(out, settings, names)
+    _write_fingerprint(out, names)
+    _report(failures, names, out)
+    return PreparedDataset.open(out)
+
+
+def prepare_case(case: CaseFiles, out: Path, settings: PrepareSettings) -> None:
+    """Prepare one case into the folder ``out``.
+
+    Raises:
+        InputError: what is wrong with it.
+    """
+    names = [name for name in settings.modalities if name in case.images]
+    if not names:
+        raise InputError(
+            f"case {case.name}: has none of {', '.join(settings.modalities)}; fill in a path, or exclude it"
+        )
+    images = {name: read_volume(case.images[name]) for name in names}
+    mask = read_volume(case.mask, label=True) if case.mask and settings.mask in ("auto", "given") else None
+    labels = read_volume(case.labels, label=True) if case.labels else None
+    write_case(out, case, bring(images, settings, mask=mask, labels=labels), _made_from(case, settings))
+
+
+def resolved(settings: PrepareSettings, cases: Sequence[CaseFiles]) -> PrepareSettings:
+    """The settings with modalities and reference filled in.
+
+    Raises:
+        RecipeError: a modality or an excluded case that the dataset does not have.
+    """
+    columns = list(dict.fromkeys(name for case in cases for name in case.images))
+    modalities = settings.modalities or tuple(name for name in columns if not is_drawn(name))
+    for name in modalities:
+        if name not in columns:
+            raise RecipeError(f"data.prepare.modalities: no case has {name!r}{nearest(name, columns)}")
+    for name in settings.exclude:
+        if name not in {case.name for case in cases}:
+            raise RecipeError(f"data.prepare.exclude: no case {name!r}{nearest(name, [c.name for c in cases])}")
+    for name in settings.intensity:
+        if name not in modalities:
+            raise RecipeError(f"data.prepare.intensity.{name}: no such modality{nearest(name, modalities)}")
+    if not modalities:
+        raise RecipeError("data.prepare.modalities: the dataset has no image column; name the ones to use")
+    return replace(settings, modalities=modalities, reference=settings.reference or modalities[0])
+
+
+def _made_from(case: CaseFiles, settings: PrepareSettings) -> dict[str, Any]:
+    """What decides whether a case must be made again: the settings, the table's row, and the files."""
+    used = {name: case.images[name] for name in settings.modalities if name in case.images}
+    files = {**used, "mask": case.mask, "labels": case.labels}
+    stamps = {}
+    for name, path in files.items():
+        if path is not None:
+            stat = path.stat()
+            stamps[name] = [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
+    how = {k: v for k, v in settings.to_dict().items() if k not in ("exclude", "modalities")}
+    return {"settings": how, "row": [case.subject, case.split, case.facts], "files": stamps}
+
+
+def _is_finished(folder: Path, made_from: dict[str, Any]) -> bool:
+    if not (folder / "case.json").is_file():
+        return False
+    try:
+        stored = read_json(folder / "case.json")
+    except InputError:
+        return False
+    return isinstance(stored, dict) and stored.get("made_from") == made_from
+
+
+def _check_out(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder for the prepared dataset")
+    if out.is_dir() and any(out.iterdir()) and not is_prepared(out):
+        raise InputError(f"{out}: is not empty and is no prepared dataset; give a new folder")
+
+
+def _write_fingerprint(out: Path, names: Sequence[str]) -> None:
+    cases = []
+    for name in names:
+        record = PreparedCase.open(out / "cases" / name).record
+        cases.append((name, {m: stored["facts"] for m, stored in record["modalities"].items()}))
+    write_json(out / "fingerprint.json", collect(cases))
+
+
+def _report(failures: dict[str, str], names: Sequence[str], out: Path) -> None:
+    if not failures:
+        return
+    first = next(iter(failures.values()))
+    if not names:
+        raise InputError(f"none of the {len(failures)} cases could be prepared; the first one: {first}")
+    raise PartialFailure(
+        f"{len(failures)} of {len(failures) + len(names)} cases failed ({', '.join(failures)}), "
+        f"the others are in {out}; the first one: {first}",
+        failures,
+    )

@@ -1,0 +1,234 @@
+"""Tables of methods and metrics: what stands where, which value is best, and who does not beat the floors.
+
+A floor is what costs no training: the source as it is (``identity``), the mean of the training targets
+(``mean``). A method that is no better than both has learnt nothing that counts, and a sentence says so.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transmodal.evaluation.summary import Summary
+from transmodal.metrics import METRICS
+
+FLOORS = ("identity", "mean")
+
+_LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}",
+                                                         "^": r"\textasciicircum{}"})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of a table: one metric, measured in one way.
+
+    Attributes:
+        name: of the metric.
+        region: where it was measured.
+        convention: how; values under different conventions must not be compared.
+        unit: of the values; ``1`` for a pure number.
+    """
+
+    name: str
+    region: str
+    convention: str
+    unit: str
+
+    @property
+    def higher_is_better(self) -> bool | None:
+        """Which way is up; None for a metric that Transmodal does not know."""
+        return METRICS[self.name].higher_is_better if self.name in METRICS else None
+
+    @property
+    def heading(self) -> str:
+        """Name, unit and an arrow to the better side."""
+        unit = "" if self.unit in ("", "1", "window") else f" ({self.unit})"
+        return self.name + unit + {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Summaries laid out: methods down, metrics across.
+
+    Attributes:
+        methods: floors first.
+        metrics: in the order in which they were measured.
+        cells: summary of each pair that was measured.
+    """
+
+    methods: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    cells: dict[tuple[str, Metric], Summary]
+
+    def best(self, metric: Metric) -> frozenset[str]:
+        """The methods with the best mean; none where fewer than two can be compared."""
+        means = self._means(metric)
+        if metric.higher_is_better is None or len(means) < 2:
+            return frozenset()
+        top = (max if metric.higher_is_better else min)(means.values())
+        return frozenset(method for method, mean in means.items() if mean == top)
+
+    def decimals(self, metric: Metric) -> int:
+        """Digits after the point: three that count in the smallest mean, and two where that is below 100."""
+        sizes = [abs(mean) for mean in self._means(metric).values() if mean != 0]
+        if not sizes:
+            return 2
+        needed = 2 - math.floor(math.log10(min(sizes)))
+        return min(8, max(needed, 2 if max(sizes) < 100 else 1 if max(sizes) < 1000 else 0))
+
+    def _means(self, metric: Metric) -> dict[str, float]:
+        found = {method: self.cells.get((method, metric)) for method in self.methods}
+        return {m: s.mean for m, s in found.items() if s is not None and is_number(s.mean)}
+
+
+def is_number(value: float | None) -> bool:
+    """Whether there is a value, and a finite one."""
+    return value is not None and math.isfinite(value)
+
+
+def lay_out(summaries: Sequence[Summary], region: str | None = None) -> Table:
+    """Methods down, metrics across; floors first, all else in the order of ``summaries``.
+
+    Args:
+        summaries: of any methods and metrics.
+        region: only this one; None for all.
+    """
+    chosen = [s for s in summaries if region in (None, s.region)]
+    metrics = dict.fromkeys(_metric(s) for s in chosen)
+    return Table(order([s.method for s in chosen]), tuple(metrics), {(s.method, _metric(s)): s for s in chosen})
+
+
+def order(methods: Sequence[str]) -> tuple[str, ...]:
+    """Each method once, floors first."""
+    there = dict.fromkeys(methods)
+    return tuple([m for m in FLOORS if m in there] + [m for m in there if m not in FLOORS])
+
+
+def verdicts(table: Table) -> list[str]:
+    """One sentence for each method and metric where the method does not beat every floor that was measured."""
+    sentences = []
+    for metric in table.metrics:
+        better = metric.higher_is_better
+        means = table._means(metric)
+        floors = {name: means[name] for name in FLOORS if name in means}
+        if better is None or not floors:
+            continue
+        for method, mean in means.items():
+            ahead = [f for f, value in floors.items() if not (mean > value if better else mean < value)]
+            if method not in FLOORS and ahead:
+                digits = table.decimals(metric)
+                who = " and ".join(f"{f} ({means[f]:.{digits}f})" for f in ahead)
+                name = metric.name if len({m.region for m in table.metrics}) < 2 else f"{metric.name}, {metric.region}"
+                sentences.append(f"{method} does not beat {who} on {name}: its mean is {mean:.{digits}f}.")
+    return sentences
+
+
+def figures(summary: Summary, decimals: int) -> tuple[str, str, str]:
+    """Mean, ± sd, and 95 % interval of the mean as texts; empty where there is none."""
+    if not is_number(summary.mean):
+        return "∞" if summary.infinite else "–", "", ""
+    spread = f"± {summary.sd:.{decimals}f}" if is_number(summary.sd) else ""
+    both = is_number(summary.low) and is_number(summary.high)
+    interval = f"[{summary.low:.{decimals}f}, {summary.high:.{decimals}f}]" if both else ""
+    return f"{summary.mean:.{decimals}f}", spread, interval
+
+
+def counts(table: Table) -> str:
+    """``n`` of the whole table: ``16``, or ``15–16`` where it differs between cells."""
+    numbers = sorted({summary.n for summary in table.cells.values()})
+    return "–".join(str(n) for n in dict.fromkeys((numbers[0], numbers[-1]))) if numbers else "0"
+
+
+def markdown_table(summaries: Sequence[Summary]) -> str:
+    """A GitHub table: mean ± sd [95 % interval]; the best mean in bold; conventions in a line below."""
+    table = lay_out(summaries)
+    heads = ["method", "n", *headings(table)]
+    lines = [_pipes(heads), _pipes(["---"] + ["---:"] * (len(heads) - 1))]
+    for method in table.methods:
+        lines.append(_pipes([_name(method), _count(table, method), *_texts(table, method, "**{}**")]))
+    return "\n".join([*lines, "", "Mean ± sd over n cases [95 % interval of the mean]. " + conventions(table), ""])
+
+
+def latex_table(summaries: Sequence[Summary]) -> str:
+    """A ``tabular`` for booktabs, with the numbers of :func:`markdown_table`."""
+    table = lay_out(summaries)
+    heads = ["method", "n", *headings(table)]
+    lines = [r"\begin{tabular}{l" + "r" * (len(heads) - 1) + "}", r"\toprule", _ampersands(heads), r"\midrule"]
+    for method in table.methods:
+        cells = [_latex(text) for text in (_name(method), _count(table, method))]
+        marks = [_latex(text) for text in _texts(table, method, "\0{}\1")]
+        cells += [text.replace("\0", r"\textbf{").replace("\1", "}") for text in marks]
+        lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def csv_table(summaries: Sequence[Summary]) -> str:
+    """One line for each summary, full precision; empty where there is no value."""
+    names = ("method", "region", "metric", "convention", "unit", "n",
+             "mean", "sd", "low", "high", "median", "infinite", "undefined")  # fmt: skip
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(names)
+    for summary in summaries:
+        values = [getattr(summary, name) for name in names]
+        writer.writerow(["" if value is None else value for value in values])
+    return buffer.getvalue()
+
+
+def conventions(table: Table) -> str:
+    """How each metric was measured, as one sentence; equal conventions are said once."""
+    said: dict[str, list[str]] = {}
+    for metric in table.metrics:
+        if metric.convention:
+            said.setdefault(metric.convention, []).append(metric.name)
+    return " ".join(f"{', '.join(dict.fromkeys(names))}: {how}." for how, names in said.items())
+
+
+def headings(table: Table) -> list[str]:
+    """A heading for each metric that no other column has: region and convention are added where needed."""
+    found = []
+    for metric in table.metrics:
+        twins = [m for m in table.metrics if m.heading == metric.heading]
+        extra = [metric.region] if len({m.region for m in twins}) > 1 else []
+        extra += [metric.convention] if len({m.convention for m in twins}) > 1 else []
+        found.append(metric.heading + (f" ({', '.join(extra)})" if extra else ""))
+    return found
+
+
+def _metric(summary: Summary) -> Metric:
+    return Metric(summary.metric, summary.region, summary.convention, summary.unit)
+
+
+def _name(method: str) -> str:
+    return f"{method} (floor)" if method in FLOORS else method
+
+
+def _count(table: Table, method: str) -> str:
+    return counts(Table((method,), table.metrics, {k: s for k, s in table.cells.items() if k[0] == method}))
+
+
+def _texts(table: Table, method: str, mark: str) -> list[str]:
+    texts = []
+    for metric in table.metrics:
+        summary = table.cells.get((method, metric))
+        mean, *rest = figures(summary, table.decimals(metric)) if summary else ("–", "", "")
+        mean = mark.format(mean) if method in table.best(metric) else mean
+        texts.append(" ".join(text for text in (mean, *rest) if text))
+    return texts
+
+
+def _pipes(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _latex(text: str) -> str:
+    signs = {"±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "∞": r"$\infty$", "–": "--"}
+    text = text.translate(_LATEX)
+    for sign, command in signs.items():
+        text = text.replace(sign, command)
+    return text
+
+
+def _ampersands(cells: Sequence[str]) -> str:
+    return " & ".join(_latex(cell) for cell in cells) + r" \\"
