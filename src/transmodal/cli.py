@@ -71,7 +71,8 @@ class Prepare:
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:
-        from transmodal.data.prepare import PrepareSettings, prepare
+        from transmodal.data.bring import PrepareSettings
+        from transmodal.data.prepare import prepare
         from transmodal.schema import make, override
 
         prepared = prepare(

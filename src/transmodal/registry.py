@@ -83,6 +83,18 @@ def build(
     return method
 
 
+def check(name: str, task: "transmodal.data.batch.Task", arguments: Mapping[str, Any]) -> None:
+    """Refuse what :func:`build` would refuse, without giving memory to weights.
+
+    Raises:
+        RecipeError: as :func:`build`.
+    """
+    import torch
+
+    with torch.device("meta"):
+        build(name, task, arguments)
+
+
 def describe() -> list[dict[str, Any]]:
     """One entry for each method of the package, for ``transmodal list``; imports all of them."""
     keys = ("summary", "paper", "paired", "min_sources", "max_targets", "handles_missing", "needs_labels")

@@ -82,7 +82,7 @@ def test_voxels_beyond_the_reach_of_any_window_never_matter(metric):
     spoilt = prediction.clone()
     spoilt[:, 26:], spoilt[..., 26:], spoilt[:, :6] = 1e3, -1e3, 7.0
     assert metric(spoilt, reference, mask, data_range=RANGE) == pytest.approx(before, rel=1e-12)
-    spoilt[:, 19] += 1e3
+    spoilt[:, 15, 10, 15] += 1e3
     assert metric(spoilt, reference, mask, data_range=RANGE) != pytest.approx(before, rel=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""SSIM and MS-SSIM of volumes: peers where they are defined, direct sums where only a mask makes the difference."""
+"""SSIM and MS-SSIM of volumes: peers where they are defined, direct sums where there is a mask."""
 
 import math
 

@@ -11,6 +11,7 @@ Volumes are uncompressed NIfTI: any viewer opens them, and they are memory-mappe
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,10 @@ class PreparedCase:
         """Where voxels count, memory-mapped, read-only."""
         return self._mapped("mask", np.uint8, 1)[0].view(np.bool_)
 
+    def file(self, name: str) -> Path:
+        """The file of a modality, of the ``mask`` or of the ``labels``."""
+        return self.path / f"{name}.nii"
+
     def labels(self) -> Integer[np.ndarray, "1 X Y Z"] | None:
         """The label map, memory-mapped, read-only; None if the case has none."""
         return self._mapped("labels", np.int16, 1) if self.record["labels"] else None
@@ -162,11 +167,16 @@ class PreparedDataset:
             raise InputError(f"{self.path}: has no case {name!r}{nearest(name, self.names)}")
         return PreparedCase.open(self.path / "cases" / name)
 
-    def split(self, number: int = 0, folds: int = 5) -> Split:
-        """Fold ``number`` of ``folds``; ``splits.json`` remembers who is where (see :func:`.splits.fold`)."""
+    def split(self, number: int = 0, folds: int = 5, only: Sequence[str] | None = None) -> Split:
+        """Fold ``number`` of ``folds``, of the cases named in ``only`` (None: all).
+
+        ``splits.json`` remembers who is where (see :func:`.splits.fold`).
+        """
         file = self.path / "splits.json"
         before = read_json(file) if file.exists() else None
-        split, after = fold([self.case(name) for name in self.names], number, folds, stored=before)
+        split, after = fold(
+            [self.case(name) for name in self.names if only is None or name in only], number, folds, stored=before
+        )
         if after != before:
             write_json(file, after)
         return split

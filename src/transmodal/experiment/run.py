@@ -18,8 +18,8 @@ from typing import Any
 from transmodal import registry
 from transmodal.data.files import read_json, write_json
 from transmodal.data.prepare import prepare
-from transmodal.data.prepared import PreparedDataset
-from transmodal.data.splits import Split, fold
+from transmodal.data.prepared import PreparedDataset, is_prepared
+from transmodal.data.splits import Split
 from transmodal.errors import InputError, RecipeError, Refused
 from transmodal.machine import environment
 from transmodal.recipe import Recipe
@@ -71,7 +71,7 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = F
         raise InputError(
             f"{dataset.path}: no case has all of {', '.join(sorted(needed))}; it holds {', '.join(found)}"
         )
-    split = fold(usable, recipe.data.fold, recipe.data.folds, store=dataset.path / "splits.json")
+    split = dataset.split(recipe.data.fold, recipe.data.folds, only=[case.name for case in usable])
     write_json(record, _record(recipe, split))
     return Run(folder, recipe, dataset, split)
 
@@ -101,7 +101,7 @@ def _dataset(recipe: Recipe, folder: Path) -> PreparedDataset:
     if not recipe.data.path:
         raise RecipeError("data.path is not set; add data.path=FOLDER_OR_TABLE after the recipe")
     path = Path(recipe.data.path)
-    if (path / "dataset.json").is_file() and (path / "cases").is_dir():
+    if is_prepared(path):
         return PreparedDataset.open(path)
     return prepare(path, folder / "prepared", recipe.prepare_settings)
 

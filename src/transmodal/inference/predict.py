@@ -11,6 +11,7 @@ from jaxtyping import Float32
 from torch import nn
 
 from transmodal.data.batch import Batch, Task
+from transmodal.data.bring import bounds
 from transmodal.data.intensity import IntensityFit
 from transmodal.data.sampling import Sampling, extent, network_input
 from transmodal.data.tile import PLANES, Tile
@@ -134,6 +135,7 @@ def _batch(
     axis: int | None,
     case: str,
 ) -> Batch:
+    box = bounds(mask)
     inputs = [network_input(images, fits, task, tile, axis) for tile in tiles]
     heads = [tile.cut(mask[None]) for tile in tiles]
     if axis is not None:
@@ -142,7 +144,7 @@ def _batch(
         source=torch.from_numpy(np.stack([source for source, _ in inputs])),
         present=torch.from_numpy(np.stack([present for _, present in inputs])),
         mask=torch.from_numpy(np.stack(heads)),
-        extent=torch.from_numpy(np.stack([extent(tile, mask) for tile in tiles])),
+        extent=torch.from_numpy(np.stack([extent(tile, box) for tile in tiles])),
         axis=axis,
         cases=(case,) * len(tiles),
     )

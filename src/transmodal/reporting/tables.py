@@ -119,7 +119,11 @@ def verdicts(table: Table) -> list[str]:
             if method not in FLOORS and ahead:
                 digits = table.decimals(metric)
                 who = " and ".join(f"{f} ({means[f]:.{digits}f})" for f in ahead)
-                name = metric.name if len({m.region for m in table.metrics}) < 2 else f"{metric.name}, {metric.region}"
+                name = (
+                    metric.name
+                    if len({m.region for m in table.metrics}) < 2
+                    else f"{metric.name}, {metric.region}"
+                )
                 sentences.append(f"{method} does not beat {who} on {name}: its mean is {mean:.{digits}f}.")
     return sentences
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transmodal.report.slices import Picture
+from transmodal.reporting.slices import Picture
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
