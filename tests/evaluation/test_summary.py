@@ -75,7 +75,7 @@ def test_groups_are_never_mixed():
 
 
 def test_a_subject_must_not_count_twice():
-    with pytest.raises(InputError, match="sub-00.*two values of MAE"):
+    with pytest.raises(InputError, match=r"sub-00.*two values of MAE"):
         summarise(rows([1, 2]) + rows([3]))
 
 
