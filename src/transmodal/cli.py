@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
@@ -244,9 +244,10 @@ Command = Demo | Prepare | Train | Synthesize | Evaluate | Report | List | Show 
 
 def parse(words: list[str] | None = None) -> Command:
     """The command that the words ask for; ends the process with 2 when they make no sense."""
-    named = tuple(Annotated[c, tyro.conf.subcommand(c.__name__.lower(), description=c.__doc__)] for c in COMMANDS)
+    named = (Annotated[c, tyro.conf.subcommand(c.__name__.lower(), description=c.__doc__)] for c in COMMANDS)
+    choice: Any = reduce(or_, named)
     return tyro.cli(
-        reduce(or_, named),
+        choice,
         args=words,
         prog="transmodal",
         description="Cross-modality medical image synthesis. Synthetic images: research use only.",

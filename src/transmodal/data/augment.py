@@ -5,7 +5,6 @@ is what has to be learnt. Chance comes from one generator that is passed in.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,8 +12,6 @@ from jaxtyping import Bool, Float32, Integer
 from scipy import ndimage
 
 from transmodal.data.sampling import Sampling
-
-Turn = Callable[[np.ndarray, int, float], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +81,10 @@ def _rotated(sample: Sample, degrees: float) -> Sample:
     """Turned about the middle of the slice; ``extent`` keeps describing the window before the turn."""
 
     def turn(values: np.ndarray, order: int, fill: float) -> np.ndarray:
-        return ndimage.rotate(values, degrees, axes=(1, 2), reshape=False, order=order, cval=fill)
+        turned: np.ndarray = ndimage.rotate(
+            values, degrees, axes=(1, 2), reshape=False, order=1 if order else 0, cval=fill
+        )
+        return turned
 
     fills = iter(sample.background)
 

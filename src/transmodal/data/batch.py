@@ -108,10 +108,11 @@ class Batch:
         return torch.stack(lines, dim=1)
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device."""
+        """The same batch on another device, slices laid out channels last, as convolutions like them."""
+        layout = torch.channels_last if self.source.ndim == 4 else torch.contiguous_format
         return replace(
             self,
-            source=self.source.to(device),
+            source=self.source.to(device, memory_format=layout),
             present=self.present.to(device),
             mask=self.mask.to(device),
             extent=self.extent.to(device),

@@ -20,6 +20,7 @@ from transmodal.data.modality import modality
 from transmodal.data.volume import Volume
 from transmodal.errors import InputError, RecipeError, nearest
 from transmodal.progress import warn
+from transmodal.schema import make
 from transmodal.shapes import Mask
 
 MASKS = ("auto", "given", "foreground", "labels", "nonzero")
@@ -85,7 +86,7 @@ class PrepareSettings:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "PrepareSettings":
         """From what :meth:`to_dict` gave."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
+        return make(cls, stored, "data.prepare")
 
 
 @dataclass(frozen=True, eq=False)

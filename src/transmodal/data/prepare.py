@@ -18,7 +18,7 @@ from transmodal.progress import note, track
 __all__ = ["Brought", "PrepareSettings", "bring", "prepare"]
 
 
-def prepare(dataset: Path, out: Path, settings: PrepareSettings = PrepareSettings()) -> PreparedDataset:
+def prepare(dataset: Path, out: Path, settings: PrepareSettings | None = None) -> PreparedDataset:
     """Prepare all cases of a dataset.
 
     A case is written whole or not at all. A second run redoes only the cases whose files or settings changed.
@@ -27,7 +27,7 @@ def prepare(dataset: Path, out: Path, settings: PrepareSettings = PrepareSetting
     Args:
         dataset: what :func:`~.layout.find_cases` understands.
         out: a new folder, an empty one, or one that was prepared before.
-        settings: how.
+        settings: how; the defaults if None.
 
     Raises:
         InputError: the dataset or ``out`` cannot be used, or no case could be prepared.
@@ -36,7 +36,7 @@ def prepare(dataset: Path, out: Path, settings: PrepareSettings = PrepareSetting
     """
     dataset, out = Path(dataset), Path(out)
     cases = find_cases(dataset)
-    settings = resolved(settings, cases)
+    settings = resolved(settings or PrepareSettings(), cases)
     cases = [case for case in cases if case.name not in settings.exclude]
     if not cases:
         raise InputError(f"{dataset}: every case is excluded; shorten data.prepare.exclude")

@@ -31,7 +31,7 @@ class Sampling:
         flip: chance of a left-right flip.
         jitter: largest random offset of the window in voxels, along every axis of it.
         rotate: largest random rotation in the plane of the slice, in degrees; slices only.
-        gamma: largest change of the sources' contrast: values v in [0, 1] become v**g, log g within ± log(1 + gamma).
+        gamma: largest change of the sources' contrast: v in [0, 1] becomes v**g, 1/(1 + gamma) ≤ g ≤ 1 + gamma.
     """
 
     view: Literal["axial", "coronal", "sagittal", "planes", "patch"] = "axial"
@@ -103,10 +103,7 @@ def tile_around(
             assert index is not None
             origin.append(index)
             continue
-        if size >= high - low:
-            first = (low + high - size) // 2
-        else:
-            first = int(rng.integers(low, high - size + 1))
+        first = (low + high - size) // 2 if size >= high - low else int(rng.integers(low, high - size + 1))
         origin.append(first + int(rng.integers(-sampling.jitter, sampling.jitter + 1)))
     return Tile((origin[0], origin[1], origin[2]), (sizes[0], sizes[1], sizes[2]))
 

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from transmodal import registry
 from transmodal.data.batch import Task
+from transmodal.data.bring import PrepareSettings
 from transmodal.data.files import new_folder, read_json, write_bytes, write_json, write_text
 from transmodal.data.intensity import IntensityFit
-from transmodal.data.bring import PrepareSettings
 from transmodal.data.sampling import Sampling
 from transmodal.errors import InputError
 from transmodal.inference.predict import InferenceSettings
 from transmodal.methods._method import Method
+from transmodal.nn.convnd import use_channels_last
 from transmodal.schema import make, plain
 
 FORMAT = "transmodal-model-1"
@@ -114,9 +115,10 @@ def load_model(path: Path | str, device: str | torch.device = "cpu") -> Model:
         raise InputError(f"{weights}: does not match the sha256 in model.json; the file is damaged, copy it again")
     task = make(Task, facts["task"], "model.task")
     method = registry.build(facts["method"], task, facts["arguments"])
-    assert isinstance(method, nn.Module)
     _fill(method, content, weights)
+    assert isinstance(method, nn.Module)
     method.requires_grad_(False).eval().to(device)
+    use_channels_last(method)
     return Model(
         name=facts["method"],
         method=method,
@@ -151,7 +153,8 @@ def _translating_state(method: Method) -> dict[str, Tensor]:
     return {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
 
 
-def _fill(method: nn.Module, content: bytes, path: Path) -> None:
+def _fill(method: Method, content: bytes, path: Path) -> None:
+    assert isinstance(method, nn.Module)
     try:
         state = load(content)
     except SafetensorError as problem:

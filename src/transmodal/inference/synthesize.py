@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from transmodal import progress
+from transmodal.data.bring import bring
 from transmodal.data.geometry import resample
 from transmodal.data.modality import modality
-from transmodal.data.bring import bring
 from transmodal.data.volume import Volume, from_image, to_image
 from transmodal.errors import InputError, RecipeError
 from transmodal.inference.model import Model
@@ -77,7 +77,7 @@ def synthesize_volumes(
         values = fit.invert(answer[start : start + channels]).astype(np.float32)
         start += channels
         volume = Volume(values, brought.grid, f"{LABEL.lower()} {target}")
-        empty = float(fit.invert(np.float32(fit.background)))
+        empty = float(fit.invert(np.array([fit.background], dtype=np.float32))[0])
         made[target] = resample(volume, first.grid, order=model.inference.interpolation, fill=empty)
     return made
 

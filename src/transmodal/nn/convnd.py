@@ -5,6 +5,7 @@ Each function returns one ``nn.Module``; channels come as *in*, *out*, and optio
 
 from typing import Literal
 
+import torch
 from torch import nn
 
 Norm = Literal["batch", "instance", "none"]
@@ -79,3 +80,10 @@ def needs_bias(kind: Norm) -> bool:
 def activation(output: Output) -> nn.Module:
     """The last layer of a generator."""
     return nn.Tanh() if output == "tanh" else nn.Identity()
+
+
+def use_channels_last(network: nn.Module) -> None:
+    """Lay out the weights of 2D convolutions channels last, in place: faster, the same to rounding."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)

@@ -133,4 +133,4 @@ def choose_view(shape: tuple[int, int, int], mask: Mask | None, count: int, marg
 
 def _spread(low: int, high: int, count: int) -> tuple[int, ...]:
     steps = np.arange(1, count + 1) / (count + 1)
-    return tuple(sorted({int(round(low + (high - low) * step)) for step in steps}))
+    return tuple(sorted({round(low + (high - low) * step) for step in steps}))

@@ -9,6 +9,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from transmodal.evaluation.summary import Summary
 from transmodal.metrics import METRICS
@@ -63,7 +64,7 @@ class Table:
 
     def best(self, metric: Metric) -> frozenset[str]:
         """The methods with the best mean; none where fewer than two can be compared."""
-        means = self._means(metric)
+        means = self.means(metric)
         if metric.higher_is_better is None or len(means) < 2:
             return frozenset()
         top = (max if metric.higher_is_better else min)(means.values())
@@ -71,18 +72,19 @@ class Table:
 
     def decimals(self, metric: Metric) -> int:
         """Digits after the point: three that count in the smallest mean, and two where that is below 100."""
-        sizes = [abs(mean) for mean in self._means(metric).values() if mean != 0]
+        sizes = [abs(mean) for mean in self.means(metric).values() if mean != 0]
         if not sizes:
             return 2
         needed = 2 - math.floor(math.log10(min(sizes)))
         return min(8, max(needed, 2 if max(sizes) < 100 else 1 if max(sizes) < 1000 else 0))
 
-    def _means(self, metric: Metric) -> dict[str, float]:
+    def means(self, metric: Metric) -> dict[str, float]:
+        """Method → mean, where there is one."""
         found = {method: self.cells.get((method, metric)) for method in self.methods}
         return {m: s.mean for m, s in found.items() if s is not None and is_number(s.mean)}
 
 
-def is_number(value: float | None) -> bool:
+def is_number(value: float | None) -> TypeGuard[float]:
     """Whether there is a value, and a finite one."""
     return value is not None and math.isfinite(value)
 
@@ -110,7 +112,7 @@ def verdicts(table: Table) -> list[str]:
     sentences = []
     for metric in table.metrics:
         better = metric.higher_is_better
-        means = table._means(metric)
+        means = table.means(metric)
         floors = {name: means[name] for name in FLOORS if name in means}
         if better is None or not floors:
             continue
@@ -139,7 +141,7 @@ def figures(summary: Summary, decimals: int) -> tuple[str, str, str]:
 
 
 def counts(table: Table) -> str:
-    """``n`` of the whole table: ``16``, or ``15–16`` where it differs between cells."""
+    """Subjects with a value: ``16``, or ``15–16`` where it differs between cells."""
     numbers = sorted({summary.n for summary in table.cells.values()})
     return "–".join(str(n) for n in dict.fromkeys((numbers[0], numbers[-1]))) if numbers else "0"
 

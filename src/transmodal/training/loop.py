@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transmodal import progress
 from transmodal.data.batch import Batch
 from transmodal.methods._method import Method
+from transmodal.nn.convnd import use_channels_last
 from transmodal.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from transmodal.training.ema import Average
 from transmodal.training.monitor import Monitor
@@ -36,9 +37,9 @@ Keep = Callable[[int], None]
 
 def make_fabric(settings: TrainingSettings, device: str = "auto", devices: int | str = 1) -> Fabric:
     """Fabric for this machine: ``device`` is ``auto``, ``cpu``, ``cuda`` or ``mps``."""
-    precision = "bf16-mixed" if settings.resolved_precision == "bf16" else "32-true"
     torch.use_deterministic_algorithms(settings.deterministic)
-    fabric = Fabric(accelerator=device, devices=devices, precision=precision)
+    mixed = settings.resolved_precision == "bf16"
+    fabric = Fabric(accelerator=device, devices=devices, precision="bf16-mixed" if mixed else "32-true")
     fabric.launch()
     return fabric
 
@@ -75,7 +76,7 @@ def fit(
     """
     assert isinstance(method, nn.Module)
     method.to(fabric.device)
-    _use_channels_last(method)
+    use_channels_last(method)
     parameters = trained_parameters(method.players())
     own = {player: settings.optimizer_of(player) for player in parameters}
     optimizers = {player: optimizer(named.values(), own[player]) for player, named in parameters.items()}
@@ -193,14 +194,4 @@ def _prefetch(batch: Callable[[int], Batch], steps: range, accumulate: int) -> I
 
 
 def _on_device(batch: Batch, device: torch.device, step: int) -> Batch:
-    moved = replace(batch.to(device), step=step)
-    if moved.source.ndim == 4:
-        return replace(moved, source=moved.source.contiguous(memory_format=torch.channels_last))
-    return moved
-
-
-def _use_channels_last(method: nn.Module) -> None:
-    """Convolutions over slices run faster with channels last."""
-    for module in method.modules():
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            module.to(memory_format=torch.channels_last)
+    return replace(batch.to(device), step=step)

@@ -1,0 +1,72 @@
+"""Train recipes over all folds and put every held-out case into one table.
+
+    python benchmarks/quality.py --data SCANS --out runs recipes/regression_elderly.toml recipes/pix2pix_elderly.toml
+
+Recipes that are given together must use the same data. Cases are prepared once. A run that is finished is not
+repeated. The table, the rows and the seconds go to OUT/quality.md, OUT/quality.csv.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+from transmodal import progress
+from transmodal.data.prepare import prepare
+from transmodal.evaluation.summary import summarise
+from transmodal.evaluation.table import Row, read_rows, write_rows
+from transmodal.experiment.train import train
+from transmodal.inference.model import load_model
+from transmodal.inference.synthesize import synthesize_volumes
+from transmodal.data.layout import find_cases
+from transmodal.data.volume import read_volume
+from transmodal.machine import environment
+from transmodal.recipe import load_recipe
+from transmodal.reporting.tables import markdown_table
+
+
+def run(paths: list[Path], data: Path, out: Path, words: list[str]) -> str:
+    prepared = out / "prepared"
+    prepare(data, prepared, load_recipe(paths[0], words).prepare_settings)
+    rows: dict[tuple[str, str, str, str], Row] = {}
+    seconds = {}
+    for path in paths:
+        for fold in range(load_recipe(path, words).data.folds):
+            folder = out / f"{path.stem}_{fold}"
+            recipe = load_recipe(path, [*words, f"data.fold={fold}", f"data.path={prepared}"])
+            if not (folder / "evaluation.csv").exists():
+                train(recipe, folder, force=True)
+            for row in read_rows(folder / "evaluation.csv"):
+                rows.setdefault((row.case, row.method, row.region, row.metric), row)
+        seconds[recipe.method] = time_one(folder, data)
+    write_rows(out / "quality.csv", rows.values())
+    lines = [markdown_table(summarise(rows.values())), ""]
+    lines += [f"{method}: {value:.1f} s for a volume, scan to scan" for method, value in seconds.items()]
+    facts = environment()
+    lines += [f"{facts['processor']}, {facts['cores']} cores; commit {facts['commit']}", ""]
+    text = "\n".join(lines)
+    (out / "quality.md").write_text(text)
+    return text
+
+
+def time_one(folder: Path, data: Path) -> float:
+    """Median seconds of three times from volumes in memory to the synthetic volume on their grid."""
+    model = load_model(folder / "model")
+    case = next(c for c in find_cases(data) if all(s in c.images for s in model.task.sources))
+    images = {name: read_volume(case.images[name]) for name in model.task.sources}
+    taken = []
+    for _ in range(3):
+        start = time.perf_counter()
+        synthesize_volumes(model, images)
+        taken.append(time.perf_counter() - start)
+    return sorted(taken)[1]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipes", nargs="+", type=Path)
+    parser.add_argument("--data", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--set", nargs="*", default=[], help="key=value words for every recipe")
+    given = parser.parse_args()
+    progress.use("human")
+    print(run(given.recipes, given.data, given.out, given.set))
