@@ -17,6 +17,8 @@ from transmodal.progress import note, track
 
 __all__ = ["Brought", "PrepareSettings", "bring", "prepare"]
 
+_DEFAULTS = PrepareSettings()
+
 
 def prepare(dataset: Path, out: Path, settings: PrepareSettings | None = None) -> PreparedDataset:
     """Prepare all cases of a dataset.
