@@ -4,6 +4,7 @@ Lengths are in millimetres, x to the right, y to the front, z up, zero in the mi
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -32,16 +33,11 @@ class Anatomy:
     grid: Grid
     coherence: Field
 
-    def fractions(self, softness: float = 0.5) -> dict[str, Field]:
-        """Share of every tissue that occurs in every voxel; they sum to 1.
-
-        Args:
-            softness: width of the borders: standard deviation of a Gaussian, in voxels.
-        """
+    @cached_property
+    def fractions(self) -> dict[str, Field]:
+        """Share of every tissue that occurs in every voxel; they sum to 1. Borders are about a voxel wide."""
         present = [name for name, tissue in TISSUES.items() if (self.labels == tissue.code).any()]
-        shares = {name: self._soft(name, softness) for name in present}
-        total = np.sum(list(shares.values()), axis=0)
-        return {name: share / total for name, share in shares.items()}
+        return {name: self._soft(name) for name in present}
 
     def brain(self) -> Mask:
         """Everything inside the skull."""
@@ -51,9 +47,10 @@ class Anatomy:
         """Everything but air, holes filled."""
         return ndimage.binary_fill_holes(self.labels != CODE["air"])
 
-    def _soft(self, name: str, softness: float) -> Field:
+    def _soft(self, name: str) -> Field:
+        # One kernel for all tissues, so that the shares keep their sum.
         own = (self.labels == CODE[name]).astype(np.float32)
-        return ndimage.gaussian_filter(own, softness, mode="nearest") if softness else own
+        return ndimage.gaussian_filter(own, 0.45, mode="nearest", truncate=3)
 
 
 def centred_grid(size: tuple[int, int, int], spacing: float) -> Grid:
@@ -172,7 +169,8 @@ def _placed(grid: Grid, rng: np.random.Generator) -> Float32[np.ndarray, "3 X Y 
     # A head is about 165 x 205 x 200 mm; in a smaller box it is made to fit.
     fit = min(1.0, float((extents / [172, 212, 206]).min()))
     stretch = fit * rng.uniform(0.95, 1.04, 3)
-    place = _coordinates(grid) - (rng.uniform(-2, 2, 3) + [0, 0, 14 * fit]).reshape(3, 1, 1, 1).astype(np.float32)
+    middle = rng.uniform(-2, 2, 3) + np.array([0, 0, 14 * fit])
+    place = _coordinates(grid) - middle.reshape(3, 1, 1, 1).astype(np.float32)
     return (np.tensordot(turn, place, axes=1) / stretch.reshape(3, 1, 1, 1)).astype(np.float32)
 
 
@@ -187,9 +185,10 @@ def _brain_depth(place: np.ndarray, noise: _Noise, rng: np.random.Generator) -> 
     """Depth below the surface of brain and its fluid: cerebrum, cerebellum and stem, positive inside."""
     grow = rng.uniform(0.97, 1.05)
     cerebrum = _ellipsoid(place, (0, 2, 6), (64 * grow, 80 * grow, 58 * grow)) + 1.6 * noise(28)
-    # The base of the brain is flatter than an ellipsoid, and higher in front.
-    base = place[2] + 34 - 0.14 * np.maximum(place[1], -20)
-    cerebrum = np.minimum(cerebrum, base)
+    # The base is flatter than an ellipsoid, higher in front, and hangs down at the temporal lobes.
+    temporal = 14 * np.exp(-(((np.abs(place[0]) - 38) / 15) ** 2) - ((place[1] - 8) / 30) ** 2)
+    base = place[2] + 24 + temporal - 0.1 * np.maximum(place[1], -20) + 1.5 * noise(14)
+    cerebrum = -5 * np.logaddexp(-cerebrum / 5, -base / 5)
     cerebellum = _ellipsoid(place, (0, -48, -38), (48, 32, 24)) + 0.8 * noise(20)
     stem = np.minimum(13 - np.hypot(place[0], place[1] + 22 + 0.12 * place[2]), 88 - np.abs(place[2] + 88) - 0.0)
     return np.maximum(np.maximum(cerebrum, cerebellum), stem).astype(np.float32)
@@ -238,9 +237,9 @@ def _brain(labels: np.ndarray, place: np.ndarray, depth: Field, noise: _Noise, r
     labels[inside] = CODE["csf"]
     radius = np.sqrt((place**2).sum(axis=0)) + 1e-3
     # Folds run inwards: the noise that makes them is read off a sphere, and bends a little on the way down.
-    folds = _on_sphere(noise(8.5), noise.grid, place, radius)
-    reach = rng.uniform(13, 17) * (0.75 + 0.25 * np.clip(_on_sphere(noise(16), noise.grid, place, radius), -1, 1))
-    gap = 0.2 * np.clip(1 - depth / reach, 0, 1) ** 0.7
+    folds = _on_sphere(noise(5.0), noise.grid, place, radius) + 0.25 * noise(6)
+    reach = rng.uniform(17, 22) * (0.8 + 0.2 * np.clip(noise(18), -1, 1))
+    gap = 0.4 * np.clip(1 - depth / reach, 0, 1) ** 0.6
     cerebellum = (place[1] < -14) & (place[2] < -16 - 0.1 * (place[1] + 48))
     leaves = np.sin(2 * np.pi * (place[2] + 0.35 * place[1] + 1.2 * noise(12)) / 9.5)
     sulcus = np.where(cerebellum, (leaves > 0.86) & (depth < 11), np.abs(folds) < gap)
@@ -249,7 +248,7 @@ def _brain(labels: np.ndarray, place: np.ndarray, depth: Field, noise: _Noise, r
     surface = 1.8 + 0.5 * noise(20)
     matter = inside & (depth > surface) & ~sulcus & ~fissure & ~tentorium
     below = ndimage.distance_transform_edt(matter, sampling=noise.grid.spacing)
-    ribbon = np.where(cerebellum, 2.4, 3.1) + 0.4 * noise(12)
+    ribbon = np.where(cerebellum, 2.6, 4.3) + 0.5 * noise(12)
     stem = (np.hypot(place[0], place[1] + 22) < 15) & (place[2] < -24)
     labels[matter] = CODE["white"]
     labels[matter & (below < ribbon) & ~stem] = CODE["grey"]
@@ -276,16 +275,20 @@ def _inner(labels: np.ndarray, place: np.ndarray, depth: Field, noise: _Noise, r
         labels[(np.maximum.reduce(own) + 0.8 * wobble > 0) & (depth > 12)] = CODE["nuclei"]
     width = rng.uniform(0.75, 1.5)
     arc = np.linspace(-0.5, 1.35, 22) * np.pi / 2
+    # Distances to the tube's points are only needed near it.
+    near = (np.abs(place[0]) < 30) & (np.abs(place[1] + 2) < 52) & (np.abs(place[2]) < 36)
+    box = ndimage.find_objects(near)[0]
+    spot, wobble_there, deep = place[(slice(None), *box)], wobble[box], depth[box] > 8
     for side in (-1, 1):
-        tube = np.full(labels.shape, -np.inf, dtype=np.float32)
+        tube = np.full(wobble_there.shape, -np.inf, dtype=np.float32)
         for number, angle in enumerate(arc):
             # Frontal horn, body, atrium, and round into the temporal horn.
             y, z = 32 * np.cos(angle + np.pi / 2) - 4, 20 * np.sin(angle + np.pi / 2) + 2
             x = side * (8 + 10 * (number / (len(arc) - 1)) ** 2)
             size = width * (4.6 - 1.8 * number / (len(arc) - 1))
-            distance = np.sqrt((place[0] - x) ** 2 + (place[1] - y) ** 2 + ((place[2] - z) * 0.8) ** 2)
+            distance = np.sqrt((spot[0] - x) ** 2 + (spot[1] - y) ** 2 + ((spot[2] - z) * 0.8) ** 2)
             np.maximum(tube, size - distance, out=tube)
-        labels[(tube + 0.4 * wobble > 0) & (depth > 8)] = CODE["ventricle"]
+        labels[box][(tube + 0.4 * wobble_there > 0) & deep] = CODE["ventricle"]
     third = (np.abs(place[0]) < 1.4 * width) & (np.abs(place[1] + 6) < 13) & (np.abs(place[2] - 3) < 9)
     labels[third & (depth > 8)] = CODE["ventricle"]
     fourth = _ellipsoid(place, (0, -38, -34), (6 * width, 5 * width, 9))
@@ -319,6 +322,6 @@ def _coherence(place: np.ndarray, depth: Field, noise: _Noise) -> Field:
     ]
     weights = np.stack(bundles) + 0.09
     shares = weights / weights.sum(axis=0)
-    dominance = ((shares**2).sum(axis=0) - 0.2) / 0.8
+    dominance = np.clip(((shares**2).sum(axis=0) - 0.2) / 0.8, 0, 1)
     deep = np.clip(depth / 22, 0.25, 1)
     return np.clip(dominance**0.5 * deep + 0.05 * noise(7), 0, 1).astype(np.float32)

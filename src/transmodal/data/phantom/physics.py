@@ -83,9 +83,9 @@ def simulate(anatomy: Anatomy, contrast: str, *, seed: int, noise: float = 0.02,
     if noise < 0 or not 0 <= bias < 1:
         raise RecipeError(f"phantom noise = {noise}, bias = {bias}: noise is at least 0, bias from 0 to below 1")
     rng = np.random.default_rng([seed, 2, CONTRASTS.index(contrast)])
-    shares = anatomy.fractions()
+    shares = anatomy.fractions
     if contrast in MR:
-        data = _magnetic(anatomy, shares, contrast, seed, rng, noise, bias)[None]
+        data = _magnetic(anatomy, contrast, seed, rng, noise, bias)[None]
     elif contrast == "FA":
         data = _anisotropy(anatomy, shares, rng, noise)[None]
     elif contrast == "CT":
@@ -102,8 +102,9 @@ def stored_as(contrast: str) -> str:
 
 
 def _magnetic(
-    anatomy: Anatomy, shares: dict[str, Field], contrast: str, seed: int, rng: np.random.Generator, noise: float, bias: float
-) -> Field:  # fmt: skip
+    anatomy: Anatomy, contrast: str, seed: int, rng: np.random.Generator, noise: float, bias: float
+) -> Field:
+    shares = anatomy.fractions
     subject = np.random.default_rng([seed, 3])
     vary = {name: float(subject.normal(1, 0.04)) for name in TISSUES}
     # Relaxation also varies inside a tissue: iron and myelin are not spread evenly.
