@@ -268,7 +268,7 @@ def _error(
 
 def _write(figure: "Figure", x: float, y: float, text: str, **style: Any) -> None:
     wide, high = figure.get_size_inches() * _DPI
-    look = {"color": "#e6e9ec", "size": 9, "va": "top"} | style
+    look: dict[str, Any] = {"color": "#e6e9ec", "size": 9, "va": "top"} | style
     figure.text(x / wide, 1 - y / high, text, **look)
 
 

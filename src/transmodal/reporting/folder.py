@@ -159,7 +159,7 @@ def _object(path: Path) -> dict[str, Any]:
     found = read_json(path)
     if not isinstance(found, dict):
         raise InputError(
-            f"{path}: holds a {type(found).__name__} where an object is needed; it was changed by hand"
+            f"{path}: holds a {type(found).__name__}, not an object; it was changed by hand"
         )
     return found
 

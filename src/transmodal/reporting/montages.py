@@ -62,9 +62,9 @@ def draw(shown: Shown, manifest: Manifest, count: int) -> tuple[bytes | None, li
         count: slices.
     """
     notes: list[str] = []
-    anchor = _anchor(shown, notes)
+    anchor = _anchor(shown)
     if anchor is None:
-        return None, notes or [f"{shown.case}: the manifest names no image of it."]
+        return None, [f"{shown.case}: none of its images is there; it is not shown."]
     view = choose_view(anchor.grid.shape, _mask(shown, anchor, notes), count)
     sources, reference, made = _read(shown, anchor, view, notes)
     if not (sources or made or reference):
@@ -78,7 +78,7 @@ def draw(shown: Shown, manifest: Manifest, count: int) -> tuple[bytes | None, li
     if reference:
         columns.append(Column(f"{manifest.target} (reference)", reference, window))
     for name in order(list(made)):
-        errors = [_error(*pair, inside) for *pair, inside in _triples(made[name], reference, view)]
+        errors = _errors(made[name], reference, view)
         title = f"{name} (floor)" if name in FLOORS else name
         columns.append(Column(title, made[name], window, errors or None))
     heights = [anchor.millimetres(level) for level in view.levels]
@@ -86,14 +86,14 @@ def draw(shown: Shown, manifest: Manifest, count: int) -> tuple[bytes | None, li
     return montage(columns, heights, anchor.grid.spacing[:2], scale), notes
 
 
-def _anchor(shown: Shown, notes: list[str]) -> Scan | None:
+def _anchor(shown: Shown) -> Scan | None:
     """The volume whose grid the others must share: the reference, else a prediction, else a source."""
     for path in (shown.reference, *shown.predictions.values(), *shown.sources.values()):
         if path is not None:
             try:
                 return open_scan(path)
-            except InputError as problem:
-                notes.append(_sentence(shown, problem))
+            except InputError:
+                continue  # read again below, where the sentence is written
     return None
 
 
@@ -136,18 +136,14 @@ def _read(
     return sources, reference, made
 
 
-def _triples(
-    made: Sequence[Picture], reference: Sequence[Picture], view: View
-) -> list[tuple[Picture, Picture, np.ndarray | None]]:
-    inside = view.inside or (None,) * len(made)
-    return list(zip(made, reference, inside, strict=True)) if reference else []
-
-
-def _error(made: Picture, reference: Picture, inside: np.ndarray | None) -> np.ndarray:
-    """prediction - reference, the mean over the channels of colour; NaN outside the mask."""
-    error = made - reference if made.ndim == reference.ndim else np.full(reference.shape[:2], np.nan, np.float32)
-    error = error.mean(axis=-1) if error.ndim == 3 else error
-    return error if inside is None else np.where(inside, error, np.nan)
+def _errors(made: Sequence[Picture], reference: Sequence[Picture], view: View) -> list[np.ndarray]:
+    """Prediction - reference for each slice, the mean over the channels of colour; NaN outside the mask."""
+    if not reference or made[0].ndim != reference[0].ndim:
+        return []
+    maps = [p - r if p.ndim == 2 else (p - r).mean(axis=-1) for p, r in zip(made, reference, strict=True)]
+    if view.inside is None:
+        return maps
+    return [np.where(inside, error, np.float32(np.nan)) for error, inside in zip(maps, view.inside, strict=True)]
 
 
 def _own_window(pictures: Sequence[Picture], view: View) -> tuple[float, float]:

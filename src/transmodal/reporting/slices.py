@@ -86,7 +86,7 @@ def open_scan(path: Path) -> Scan:
     """
     try:
         # The open file remembers its place, so that ascending slices of a .nii.gz decompress it once.
-        image = nib.load(path, keep_file_open=True)
+        image: Any = nib.load(path, keep_file_open=True)
     except (ImageFileError, OSError, EOFError, ValueError) as problem:
         reason = "there is no such file" if not path.exists() else f"is not a readable NIfTI file ({problem})"
         raise InputError(f"{path}: {reason}; copy the whole folder") from problem
