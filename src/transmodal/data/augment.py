@@ -6,6 +6,7 @@ is what has to be learnt. Chance comes from one generator that is passed in.
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Integer
@@ -25,6 +26,8 @@ class Sample:
         labels: label map, or None.
         extent: see :class:`~transmodal.data.batch.Batch`.
         background: normalised empty space of every source channel, then of every target channel.
+        contrast: which source channels may change their contrast: those that are there and lie in [-1, 1].
+        spacing: mm between voxels along the axes that the network sees.
     """
 
     source: Float32[np.ndarray, "Cin *N"]
@@ -33,18 +36,17 @@ class Sample:
     labels: Integer[np.ndarray, "1 *N"] | None
     extent: Float32[np.ndarray, "3 2"]
     background: tuple[float, ...]
+    contrast: tuple[bool, ...]
+    spacing: tuple[float, ...]
 
 
-def augment(
-    sample: Sample, sampling: Sampling, axis: int | None, bounded: bool, rng: np.random.Generator
-) -> Sample:
+def augment(sample: Sample, sampling: Sampling, axis: int | None, rng: np.random.Generator) -> Sample:
     """The sample after the changes that ``sampling`` asks for.
 
     Args:
         sample: as it was cut.
         sampling: flip, rotate and gamma.
         axis: the slice's axis, or None for a patch.
-        bounded: whether the sources are normalised to [-1, 1]; others keep their contrast.
         rng: where chance comes from; as many numbers are drawn whatever they decide.
     """
     flip, angle, gamma = rng.random(), rng.uniform(-1, 1), rng.uniform(-1, 1)
@@ -52,21 +54,25 @@ def augment(
         sample = _flipped(sample)
     if sampling.rotate:
         sample = _rotated(sample, sampling.rotate * angle)
-    if sampling.gamma and bounded:
+    if sampling.gamma:
+        source, which = sample.source.copy(), np.array(sample.contrast)
         power = math.exp(gamma * math.log1p(sampling.gamma))
-        grey = np.clip((sample.source + 1) / 2, 0, 1) ** np.float32(power)
-        sample = replace(sample, source=grey * 2 - 1)
+        source[which] = 2 * np.clip((source[which] + 1) / 2, 0, 1) ** np.float32(power) - 1
+        sample = replace(sample, source=source)
     return sample
 
 
 def _flipped(sample: Sample) -> Sample:
-    """Left becomes right: X is the first axis of a patch, and of an axial or coronal slice."""
+    """Left becomes right: X is the first axis of a patch, and of an axial or coronal slice.
+
+    ``extent`` is where the window lies in the mirrored head, so that it still runs from left to right.
+    """
 
     def turn(values: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(values[:, ::-1])
 
     extent = sample.extent.copy()
-    extent[0] = 1 - extent[0]
+    extent[0] = 1 - extent[0, ::-1]
     return replace(
         sample,
         source=turn(sample.source),
@@ -78,12 +84,18 @@ def _flipped(sample: Sample) -> Sample:
 
 
 def _rotated(sample: Sample, degrees: float) -> Sample:
-    """Turned about the middle of the slice; ``extent`` keeps describing the window before the turn."""
+    """Turned in millimetres about the middle; ``extent`` keeps describing the window before the turn."""
+    sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+    scale = np.diag(sample.spacing)
+    matrix = np.linalg.inv(scale) @ np.array([[cosine, -sine], [sine, cosine]]) @ scale
+    middle = (np.array(sample.mask.shape[1:]) - 1) / 2
+    offset = middle - matrix @ middle
 
     def turn(values: np.ndarray, order: int, fill: float) -> np.ndarray:
-        turned: np.ndarray = ndimage.rotate(
-            values, degrees, axes=(1, 2), reshape=False, order=1 if order else 0, cval=fill
-        )
+        turned = np.empty_like(values)
+        for channel, out in zip(values, turned, strict=True):
+            degree: Any = order
+            ndimage.affine_transform(channel, matrix, offset, output=out, order=degree, cval=fill)
         return turned
 
     fills = iter(sample.background)

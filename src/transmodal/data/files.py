@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as problem:
         raise InputError(f"{path}: cannot be written ({problem.strerror}); choose another --out") from problem
     finally:
-        if temporary.exists():
-            temporary.unlink()
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -51,12 +51,14 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: missing, or not JSON.
+        InputError: missing, not readable, or not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as problem:
         raise InputError(f"{path}: there is no such file; check the path") from problem
+    except OSError as problem:
+        raise InputError(f"{path}: cannot be read ({problem.strerror}); check its mode and owner") from problem
     except (json.JSONDecodeError, UnicodeDecodeError) as problem:
         raise InputError(f"{path}: is not valid JSON ({problem}); it was changed or damaged") from problem
 

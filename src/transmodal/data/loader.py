@@ -17,6 +17,7 @@ from transmodal.data.batch import Batch, Task
 from transmodal.data.modality import modality
 from transmodal.data.prepared import PreparedCase, PreparedDataset
 from transmodal.data.sampling import Sampling, extent, network_input, network_target, tile_around
+from transmodal.data.tile import Tile
 from transmodal.errors import InputError, RecipeError
 
 PATCHES_PER_CASE = 64
@@ -35,13 +36,14 @@ class Loader:
         seed: of order and augmentation.
         rank: number of this process.
         world: how many processes there are; each gets other samples.
-        paired: False takes the target from another case, at the same relative place in the head.
+        paired: False takes the target (and labels) from another person, at about the same place in the head;
+            a case then needs sources or targets, not both.
         labels: whether batches carry the label map.
         handles_missing: whether a source may be missing.
 
     Raises:
         InputError: a case lacks a modality or its labels, or there is no sample at all.
-        RecipeError: fewer than two cases for unpaired training.
+        RecipeError: bad numbers, a task that ``sampling`` does not fit, or nobody to pair a case with.
     """
 
     def __init__(
@@ -59,16 +61,17 @@ class Loader:
         labels: bool = False,
         handles_missing: bool = False,
     ):
-        self.cases = [dataset.case(name) for name in names]
+        _check_numbers(task, sampling, batch_size, rank, world)
         self.task, self.sampling = task, sampling
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
         self.paired, self.labels = paired, labels
-        for case in self.cases:
-            _check(case, task, labels, handles_missing)
-        if not paired and len({case.subject for case in self.cases}) < 2:
-            raise RecipeError(
-                "unpaired training takes the target from another person; give at least two to train on"
-            )
+        cases = [dataset.case(name) for name in names]
+        for case in cases:
+            _check(case, task, labels, handles_missing, paired)
+        self.cases = [case for case in cases if _has_sources(case, task, handles_missing)]
+        self._partners = [case for case in cases if set(task.targets) <= set(case.modalities)]
+        if not paired:
+            _check_partners(self.cases, self._partners)
         self._items = _items(self.cases, sampling)
         if not len(self._items):
             raise InputError(f"{dataset.path}: the training cases have no slice with a voxel of the mask")
@@ -116,7 +119,7 @@ class Loader:
             assert axis is not None
             slices = case.slices[axis]
             index = slices[index * (len(slices) - 1) // max(_planes(case) - 1, 1)]
-        tile = tile_around(self.sampling, case.grid.shape, case.box, axis, int(index), rng)
+        tile = tile_around(self.sampling, case.box, axis, int(index), rng)
         images = {name: case.values(name) for name in self.task.sources if name in case.modalities}
         source, present = network_input(images, case.fits, self.task, tile, axis)
         partner, where = (case, tile) if self.paired else self._partner(which, axis, int(index), rng)
@@ -129,19 +132,26 @@ class Loader:
             labels=None if labels is None else _squeezed(where.cut(labels), axis),
             extent=extent(tile, case.box),
             background=self._background(case, partner),
+            contrast=tuple(
+                name in images and case.fits[name].bounded
+                for name, channels in zip(self.task.sources, self.task.source_channels, strict=True)
+                for _ in range(channels)
+            ),
+            spacing=tuple(s for along, s in enumerate(case.grid.spacing) if along != axis),
         )
-        bounded = all(case.fits[name].bounded for name in images)
-        return augment(sample, self.sampling, axis, bounded, rng), present, case.name
+        return augment(sample, self.sampling, axis, rng), present, case.name
 
-    def _partner(self, which: int, axis: int | None, index: int, rng: np.random.Generator):  # type: ignore[no-untyped-def]
+    def _partner(
+        self, which: int, axis: int | None, index: int, rng: np.random.Generator
+    ) -> tuple[PreparedCase, Tile]:
         """Another person's case, and the tile at about the same place in the head."""
         own = self.cases[which]
-        others = [case for case in self.cases if case.subject != own.subject]
+        others = [case for case in self._partners if case.subject != own.subject]
         other = others[int(rng.integers(len(others)))]
         if axis is not None:
             (low, high), (start, stop) = own.box[axis], other.box[axis]
             index = round(start + (index - low) / max(high - 1 - low, 1) * (stop - 1 - start))
-        return other, tile_around(self.sampling, other.grid.shape, other.box, axis, index, rng)
+        return other, tile_around(self.sampling, other.box, axis, index, rng)
 
     def _background(self, case: PreparedCase, partner: PreparedCase) -> tuple[float, ...]:
         empty = []
@@ -175,13 +185,39 @@ def _planes(case: PreparedCase) -> int:
     return max(len(slices) for slices in case.slices)
 
 
-def _check(case: PreparedCase, task: Task, labels: bool, handles_missing: bool) -> None:
-    needed = task.targets if handles_missing else (*task.sources, *task.targets)
-    for name in needed:
-        if name not in case.modalities:
-            raise InputError(f"case {case.name}: has no {name}; add it, exclude the case, or leave {name} out")
-    if not any(name in case.modalities for name in task.sources):
-        raise InputError(f"case {case.name}: has none of the sources {', '.join(task.sources)}; exclude it")
+def _check_numbers(task: Task, sampling: Sampling, batch_size: int, rank: int, world: int) -> None:
+    if (sampling.spatial, sampling.neighbours) != (task.spatial, task.neighbours):
+        raise RecipeError(
+            f"sampling.view = {sampling.view!r} with sampling.neighbours = {sampling.neighbours} does not fit "
+            f"a task with spatial = {task.spatial} and neighbours = {task.neighbours}; make them agree"
+        )
+    if batch_size < 1:
+        raise RecipeError(f"training.batch_size = {batch_size}: give 1 or more")
+    if not 0 <= rank < world:
+        raise RecipeError(f"rank = {rank} of world = {world}: ranks count from 0 to {world - 1}")
+
+
+def _has_sources(case: PreparedCase, task: Task, handles_missing: bool) -> bool:
+    there = [name in case.modalities for name in task.sources]
+    return any(there) if handles_missing else all(there)
+
+
+def _check_partners(cases: Sequence[PreparedCase], partners: Sequence[PreparedCase]) -> None:
+    for case in cases:
+        if not any(other.subject != case.subject for other in partners):
+            raise RecipeError(
+                f"case {case.name}: unpaired training takes the target from another person and there is none; "
+                "add cases to train on"
+            )
+
+
+def _check(case: PreparedCase, task: Task, labels: bool, handles_missing: bool, paired: bool) -> None:
+    targets = set(task.targets) <= set(case.modalities)
+    sources = _has_sources(case, task, handles_missing)
+    if not (targets and sources if paired else targets or sources):
+        wanted = task.targets if sources else task.sources
+        absent = [name for name in wanted if name not in case.modalities]
+        raise InputError(f"case {case.name}: has no {', '.join(absent)}; add it, or exclude the case")
     if labels and case.labels() is None:
         raise InputError(
             f"case {case.name}: has no label map, which this method needs; add one, or exclude the case"

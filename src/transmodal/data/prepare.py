@@ -1,5 +1,6 @@
 """Prepare: a dataset, case by case, into a folder that training reads without decoding or resampling anything."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,6 @@ from transmodal.errors import InputError, PartialFailure, RecipeError, nearest
 from transmodal.progress import note, track
 
 __all__ = ["Brought", "PrepareSettings", "bring", "prepare"]
-
-_DEFAULTS = PrepareSettings()
 
 
 def prepare(dataset: Path, out: Path, settings: PrepareSettings | None = None) -> PreparedDataset:
@@ -47,6 +46,8 @@ def prepare(dataset: Path, out: Path, settings: PrepareSettings | None = None) -
     write_dataset(out, settings, [case.name for case in cases if case.name in finished])
     if not (out / "splits.json").exists():
         write_json(out / "splits.json", {"format": SPLITS_FORMAT, "folds": {}})
+    for leftover in (out / "cases").glob(".*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     failures: dict[str, str] = {}
     left = [case for case in cases if case.name not in finished]
     for case in track(left, "preparing", total=len(cases), done=len(finished)):

@@ -10,7 +10,6 @@
 Volumes are uncompressed NIfTI: any viewer opens them, and they are memory-mapped, so a slice costs no decoding.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from transmodal.data.bring import Box, Brought, PrepareSettings, bounds
-from transmodal.data.files import read_json, write_json
+from transmodal.data.files import new_folder, read_json, write_json
 from transmodal.data.grid import Grid
 from transmodal.data.intensity import IntensityFit
 from transmodal.data.layout import CaseFiles
@@ -116,7 +115,7 @@ class PreparedCase:
         return self._mapped("labels", np.int16, 1) if self.record["labels"] else None
 
     def _mapped(self, name: str, kind: type[np.generic], channels: int) -> Voxels:
-        path, shape = self.path / f"{name}.nii", (channels, *self.grid.shape)
+        path, shape = self.file(name), (channels, *self.grid.shape)
         try:
             # NIfTI stores channel of a colour first, then X, Y, Z: Fortran order of (C, X, Y, Z).
             return np.memmap(path, dtype=kind, mode="r", offset=_OFFSET, shape=shape, order="F")
@@ -211,20 +210,17 @@ def write_case(path: Path, files: CaseFiles, brought: Brought, made_from: dict[s
     mask = brought.mask & brought.seen
     if not mask.any():
         raise InputError("no voxel of the mask lies in the field of view of all images; check the headers")
-    temporary = path.with_name(f".{path.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    for name, image in brought.images.items():
-        write_volume(image, temporary / f"{name}.nii", dtype="rgb" if len(image.data) == 3 else "float32")
-    write_volume(Volume(mask[None], brought.grid), temporary / "mask.nii", dtype="uint8")
-    if brought.labels is not None:
-        if brought.labels.max() > np.iinfo(np.int16).max or brought.labels.min() < np.iinfo(np.int16).min:
-            raise InputError(
-                f"{files.labels}: holds the label {brought.labels.max()}, but at most 32767 is possible"
-            )
-        write_volume(Volume(brought.labels, brought.grid), temporary / "labels.nii", dtype="int16")
-    write_json(temporary / "case.json", _record(files, brought, mask, made_from))
-    shutil.rmtree(path, ignore_errors=True)
-    temporary.rename(path)
+    if brought.labels is not None and np.abs(brought.labels).max() > np.iinfo(np.int16).max:
+        raise InputError(
+            f"{files.labels}: holds labels beyond ±32767, which the 16 bits of labels.nii cannot hold"
+        )
+    with new_folder(path) as folder:
+        for name, image in brought.images.items():
+            write_volume(image, folder / f"{name}.nii", dtype="rgb" if len(image.data) == 3 else "float32")
+        write_volume(Volume(mask[None], brought.grid), folder / "mask.nii", dtype="uint8")
+        if brought.labels is not None:
+            write_volume(Volume(brought.labels, brought.grid), folder / "labels.nii", dtype="int16")
+        write_json(folder / "case.json", _record(files, brought, mask, made_from))
 
 
 def _record(files: CaseFiles, brought: Brought, mask: Mask, made_from: dict[str, Any]) -> dict[str, Any]:

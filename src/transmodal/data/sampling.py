@@ -16,8 +16,10 @@ from transmodal.data.bring import Box
 from transmodal.data.intensity import IntensityFit
 from transmodal.data.modality import modality
 from transmodal.data.tile import PLANES, Tile
-from transmodal.errors import RecipeError
+from transmodal.errors import RecipeError, nearest
 from transmodal.shapes import Voxels
+
+VIEWS = (*PLANES, "planes", "patch")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Sampling:
         view: the plane that slices are taken in, ``planes`` for all three, or ``patch`` for boxes.
         size: voxels of a slice along its two axes (in the order X, Y, Z), or of a patch along X, Y, Z.
         neighbours: slices that the network sees at once, odd; the middle one is made (2.5D).
-        flip: chance of a left-right flip.
+        flip: chance of a left-right flip; sagittal slices have no left and right and stay.
         jitter: largest random offset of the window in voxels, along every axis of it.
         rotate: largest random rotation in the plane of the slice, in degrees; slices only.
         gamma: largest change of the sources' contrast: v in [0, 1] becomes v**g, 1/(1 + gamma) ≤ g ≤ 1 + gamma.
@@ -43,6 +45,8 @@ class Sampling:
     gamma: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.view not in VIEWS:
+            raise RecipeError(f"sampling.view = {self.view!r}{nearest(self.view, VIEWS)}")
         if len(self.size) != self.spatial or min(self.size) < 1:
             raise RecipeError(
                 f"sampling.size = {list(self.size)}: give {self.spatial} numbers for sampling.view = {self.view!r}"
@@ -55,8 +59,9 @@ class Sampling:
             raise RecipeError(f"sampling.neighbours = {self.neighbours}: an odd number of slices; 1 for patches")
         if not 0 <= self.flip <= 1:
             raise RecipeError(f"sampling.flip = {self.flip}: a chance lies between 0 and 1")
-        if self.jitter < 0 or self.gamma < 0 or self.rotate < 0:
-            raise RecipeError("sampling: jitter, rotate and gamma are 0 or larger")
+        for key, value in (("jitter", self.jitter), ("rotate", self.rotate), ("gamma", self.gamma)):
+            if value < 0:
+                raise RecipeError(f"sampling.{key} = {value:g}: give 0 or more")
         if self.rotate and self.spatial == 3:
             raise RecipeError("sampling.rotate turns slices; leave it at 0 for patches")
 
@@ -75,7 +80,6 @@ class Sampling:
 
 def tile_around(
     sampling: Sampling,
-    shape: tuple[int, int, int],
     box: Box,
     axis: int | None,
     index: int | None,
@@ -88,7 +92,6 @@ def tile_around(
 
     Args:
         sampling: size and jitter.
-        shape: voxels of the case.
         box: bounds of its mask.
         axis: the axis that the slice is taken along, or None for a patch.
         index: number of the slice.

@@ -6,6 +6,7 @@ Writing is atomic: a temporary name, fsync, rename. Values are float32 in their 
 
 import os
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,11 +112,14 @@ def from_image(image: Any, name: str = "image", *, label: bool = False) -> Volum
     if len(shape) != 3:
         what = "pick one volume of the series" if len(shape) > 3 else "stack the slices to a volume"
         raise InputError(f"{name}: has {len(shape)} axes {shape} where a 3D volume is needed; {what}")
-    if image.get_data_dtype() == _RGB:
+    kind = image.get_data_dtype()
+    if kind.kind not in "iufb" and (kind != _RGB or label):
+        raise InputError(f"{name}: its voxels are of type {kind}, not numbers; convert them to float32 or RGB")
+    if kind == _RGB:
         raw = np.asarray(image.dataobj).reshape(shape)
         data = np.stack([raw[c] for c in ("R", "G", "B")]).astype(np.float32)
     elif label:
-        data = np.round(np.asarray(image.dataobj)).astype(np.int32).reshape((1, *shape))
+        data = _whole(np.asarray(image.dataobj), name).reshape((1, *shape))
     else:
         data = np.asarray(image.dataobj, dtype=np.float32).reshape((1, *shape))
     if not label:
@@ -124,6 +128,13 @@ def from_image(image: Any, name: str = "image", *, label: bool = False) -> Volum
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError(f"{name}: its affine is not invertible; repair qform/sform in the header")
     return Volume(data, Grid((shape[0], shape[1], shape[2]), affine, image.header.copy()), name)
+
+
+def _whole(values: np.ndarray, name: str) -> np.ndarray:
+    """Labels as int32; scaling leaves them as floats, a hair off."""
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise InputError(f"{name}: a mask or label map must not hold NaN or infinity; replace them by 0")
+    return np.round(values).astype(np.int32)
 
 
 def _check_values(data: np.ndarray, name: str) -> None:
@@ -186,7 +197,8 @@ def write_volume(volume: Volume, path: Path | str, *, dtype: str = "float32", de
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except PermissionError as problem:
-        raise InputError(f"{path}: no permission to write there; choose another --out") from problem
+    except OSError as problem:
+        raise InputError(f"{path}: cannot be written ({problem.strerror}); choose another --out") from problem
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
