@@ -158,9 +158,7 @@ def _object(path: Path) -> dict[str, Any]:
         return {}
     found = read_json(path)
     if not isinstance(found, dict):
-        raise InputError(
-            f"{path}: holds a {type(found).__name__}, not an object; it was changed by hand"
-        )
+        raise InputError(f"{path}: holds a {type(found).__name__}, not an object; it was changed by hand")
     return found
 
 
