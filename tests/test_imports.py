@@ -54,7 +54,10 @@ def test_files_stay_small(path: Path) -> None:
 
 def test_no_class_of_the_package_inherits_from_another() -> None:
     own = {
-        node.name for path in FILES for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)
+        node.name
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
     }
     for path in FILES:
         if path.name == "errors.py":

@@ -45,7 +45,10 @@ def test_fills_nested_tables_and_converts_only_lists_and_whole_numbers() -> None
         ({"needed": 1, "flag": 1}, r"t\.flag = 1 is a int, not true or false"),
         ({"needed": 1, "pair": [1, 2, 3]}, r"t\.pair = \[1, 2, 3\] is a list"),
         ({"needed": 1, "size": [1, "x"]}, r"t\.size\[1\] = 'x' is a str, not a whole number"),
-        ({"needed": 1, "inner": {"name": "adm"}}, r"t\.inner\.name = 'adm' is not one of 'adam', 'sgd'; did you mean"),
+        (
+            {"needed": 1, "inner": {"name": "adm"}},
+            r"t\.inner\.name = 'adm' is not one of 'adam', 'sgd'; did you mean",
+        ),
         ({"needed": 1, "inner": {"rate": 1}}, r"t\.inner\.rate: there is no such key"),
         ({"needed": 1, "limit": "low"}, r"t\.limit = 'low' is a str"),
     ],

@@ -7,7 +7,7 @@ A floor is what costs no training: the source as it is (``identity``), the mean 
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -71,17 +71,22 @@ class Table:
         return frozenset(method for method, mean in means.items() if mean == top)
 
     def decimals(self, metric: Metric) -> int:
-        """Digits after the point: three that count in the smallest mean, and two where that is below 100."""
-        sizes = [abs(mean) for mean in self.means(metric).values() if mean != 0]
-        if not sizes:
-            return 2
-        needed = 2 - math.floor(math.log10(min(sizes)))
-        return min(8, max(needed, 2 if max(sizes) < 100 else 1 if max(sizes) < 1000 else 0))
+        """Digits after the point of the metric's means, see :func:`decimals`."""
+        return decimals(self.means(metric).values())
 
     def means(self, metric: Metric) -> dict[str, float]:
         """Method → mean, where there is one."""
         found = {method: self.cells.get((method, metric)) for method in self.methods}
         return {m: s.mean for m, s in found.items() if s is not None and is_number(s.mean)}
+
+
+def decimals(values: Iterable[float]) -> int:
+    """Digits after the point for a column: three that count in the smallest value, two where all are below 100."""
+    sizes = [abs(value) for value in values if math.isfinite(value) and value != 0]
+    if not sizes:
+        return 2
+    needed = 2 - math.floor(math.log10(min(sizes)))
+    return min(8, max(needed, 2 if max(sizes) < 100 else 1 if max(sizes) < 1000 else 0))
 
 
 def is_number(value: float | None) -> TypeGuard[float]:

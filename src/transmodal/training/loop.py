@@ -4,6 +4,7 @@ It owns what no paper is about: precision, accumulation, clipping, averaging, sc
 checkpoints, the log, and the stop. What a step *is* belongs to the method (see :mod:`.turns`).
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ Keep = Callable[[int], None]
 def make_fabric(settings: TrainingSettings, device: str = "auto", devices: int | str = 1) -> Fabric:
     """Fabric for this machine: ``device`` is ``auto``, ``cpu``, ``cuda`` or ``mps``."""
     torch.use_deterministic_algorithms(settings.deterministic)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     mixed = settings.resolved_precision == "bf16"
     fabric = Fabric(accelerator=device, devices=devices, precision="bf16-mixed" if mixed else "32-true")
     fabric.launch()

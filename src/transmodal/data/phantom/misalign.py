@@ -59,7 +59,7 @@ def misalign(volume: Volume, motion: Motion, *, order: int = 1) -> Volume:
 
 
 def sources(volume: Volume, motion: Motion) -> Float32[np.ndarray, "3 X Y Z"]:
-    """For every voxel of the moved volume, the index in the old one that it shows: the truth for a registration."""
+    """For every voxel of the moved volume, the index in the old one that it shows: the truth to find again."""
     grid = volume.grid
     turn = Rotation.from_euler("xyz", motion.rotation_deg, degrees=True).as_matrix() * motion.scale
     to_mm, middle = grid.affine[:3, :3], (np.asarray(grid.shape) - 1) / 2

@@ -89,7 +89,7 @@ def simulate(anatomy: Anatomy, contrast: str, *, seed: int, noise: float = 0.02,
     elif contrast == "FA":
         data = _anisotropy(anatomy, shares, rng, noise)[None]
     elif contrast == "CT":
-        clean = sum(share * np.float32(TISSUES[name].hu) for name, share in shares.items())
+        clean = np.sum([share * np.float32(TISSUES[name].hu) for name, share in shares.items()], axis=0)
         data = np.clip(np.round(clean + _grain(clean.shape, rng) * (500 * noise)), -1024, 3071)[None]
     else:
         data = _section(shares, rng, noise)
@@ -125,7 +125,7 @@ def _magnetic(
 def _anisotropy(anatomy: Anatomy, shares: dict[str, Field], rng: np.random.Generator, noise: float) -> Field:
     own = {name: np.float32(TISSUES[name].fa) for name in shares}
     bundles = np.float32(0.22) + np.float32(0.62) * anatomy.coherence
-    fa = sum(share * (bundles if name == "white" else own[name]) for name, share in shares.items())
+    fa = np.sum([share * (bundles if name == "white" else own[name]) for name, share in shares.items()], axis=0)
     # Diffusion is measured on coarser voxels than anatomy: more partial volume.
     blurred = ndimage.gaussian_filter(fa, 0.45)
     inside = 1 - shares["air"] if "air" in shares else 1.0

@@ -1,8 +1,9 @@
 """Tissues of the phantom: their codes, and what each contrast is made from.
 
 Relaxation times and proton densities are those of the BrainWeb phantom at 1.5 T (Collins et al., IEEE TMI 17,
-1998; Kwan et al., IEEE TMI 18, 1999). HU are textbook values of a head CT. Colours of the cryosection are our choice,
-after the look of frozen, stained sections. Deep nuclei, marrow and eye have no entry in BrainWeb; theirs are ours.
+1998; Kwan et al., IEEE TMI 18, 1999). HU are textbook values of a head CT. Colours of the cryosection are our
+choice, after the look of frozen, stained sections. Deep nuclei, marrow and eye have no entry in BrainWeb; theirs
+are ours.
 """
 
 from dataclasses import dataclass

@@ -1,0 +1,64 @@
+"""A tiny phantom dataset that is made once, and a tiny run on it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from transmodal.data.bring import PrepareSettings
+from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
+from transmodal.data.prepare import prepare
+from transmodal.experiment.train import train
+from transmodal.recipe import Recipe, make_recipe
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four heads of 24³ voxels with T1w, T2w and FA, as a user's folder."""
+    settings = PhantomSettings(subjects=4, size=(24, 24, 24), spacing=8.5, contrasts=("T1w", "T2w", "FA"))
+    return write_cohort(tmp_path_factory.mktemp("cohort"), settings, workers=1)
+
+
+@pytest.fixture(scope="session")
+def prepared(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, prepared."""
+    out = tmp_path_factory.mktemp("data") / "prepared"
+    prepare(cohort, out, PrepareSettings())
+    return out
+
+
+@pytest.fixture(scope="session")
+def table(prepared: Path) -> dict[str, Any]:
+    """A recipe as nested dicts: the smallest training that does everything."""
+    return {
+        "data": {"path": str(prepared), "sources": ["T1w"], "targets": ["FA"], "folds": 4},
+        "sampling": {"size": [24, 24], "flip": 0.5, "jitter": 2},
+        "method": {"name": "regression", "width": 4, "depth": 2},
+        "training": {
+            "steps": 6,
+            "batch_size": 2,
+            "precision": "fp32",
+            "ema": 0.5,
+            "log_every": 2,
+            "validate_every": 3,
+            "optimizer": {"lr": 1e-3, "schedule": "linear"},
+        },
+        "evaluation": {"metrics": ["MAE", "PSNR", "SSIM"]},
+    }
+
+
+@pytest.fixture(scope="session")
+def recipe(table: dict[str, Any]) -> Recipe:
+    """That recipe, resolved."""
+    return make_recipe(table, "tiny")
+
+
+@pytest.fixture(scope="session")
+def run(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of it."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    train(recipe, out, device="cpu")
+    return out
