@@ -42,7 +42,7 @@ def random_batch(step: int) -> Batch:
     )
 
 
-class Stop(Exception):  # noqa: N818
+class Stop(Exception):
     pass
 
 

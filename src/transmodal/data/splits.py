@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from transmodal.errors import InputError, RecipeError
 
 FORMAT = "transmodal.splits/1"
 
 
+@runtime_checkable
 class HasSubject(Protocol):
     """What a split needs to know of a case."""
 

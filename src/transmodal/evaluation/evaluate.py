@@ -38,7 +38,7 @@ def evaluate(
 
     Args:
         prediction: a volume or a folder; for the names see :func:`transmodal.evaluation.pairs.find_pairs`.
-        reference: a volume, a flat folder, a dataset, or a table.
+        reference: a volume, a flat folder, a dataset (raw or prepared), or a table.
         out: folder to write.
         mask: a volume (for all cases), a folder, a dataset or a table. None for the masks that the reference
             dataset names; where there are none the whole volume counts, which is said in a warning.
@@ -139,8 +139,8 @@ def _on_one_grid(volume: Volume, reference: Volume) -> tuple[Volume, Volume]:
         return turned, truth
     raise InputError(
         f"{volume.name} lies on another grid than {reference.name}: {_place(volume.grid)} against "
-        f"{_place(reference.grid)}; resample one onto the other (`transmodal synthesize` writes on the grid of "
-        "its input)"
+        f"{_place(reference.grid)}; resample one onto the other. `transmodal synthesize` writes on the grid of "
+        "its input, and `transmodal prepare` puts all volumes of a case on one: compare those"
     )
 
 

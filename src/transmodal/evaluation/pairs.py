@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from transmodal.data.layout import CaseFiles, find_cases, is_drawn
+from transmodal.data.prepared import is_prepared
 from transmodal.data.volume import SUFFIXES, stem
 from transmodal.errors import InputError, RecipeError, nearest
 
@@ -60,7 +62,7 @@ def find_pairs(prediction: Path, reference: Path, mask: Path | None, target: str
     Args:
         prediction: a volume, or a folder with ``<case>.nii.gz``, ``<case>_synth-<target>.nii.gz``,
             ``<case>_desc-synth_<target>.nii.gz``, ``<case>_<target>.nii.gz`` or ``<case>/`` with one volume.
-        reference: a volume, a flat folder of such names, a dataset (folders of cases) or a table.
+        reference: a volume, a flat folder of such names, a dataset (folders of cases, raw or prepared) or a table.
         mask: one volume for all cases, a folder with ``<case>.nii.gz`` or ``<case>_mask.nii.gz``, or a
             dataset or table that names masks. None for the masks of the reference dataset, if it has any.
         target: name of the modality; chooses among several.
@@ -157,9 +159,7 @@ def _references(reference: Path, target: str | None) -> dict[str, _Reference]:
 
 def _of_dataset(reference: Path, target: str | None) -> dict[str, _Reference]:
     """Case → its volume of the target, with its mask and what may have been the sources."""
-    from transmodal.data.layout import find_cases, is_drawn
-
-    cases = find_cases(reference)
+    cases = _cases(reference)
     names = sorted({name for case in cases for name in case.images if not is_drawn(name)})
     if target is None and len(names) != 1:
         raise RecipeError(f"{reference}: holds {', '.join(names)}; say with --target which one is the reference")
@@ -188,6 +188,8 @@ def _masks(mask: Path, known: Mapping[str, _Reference]) -> dict[str, Path]:
             named = _MASK.fullmatch(stem(path))
             found[named["case"] if named else stem(path)] = path
         return found
-    from transmodal.data.layout import find_cases
+    return {case.name: case.mask for case in _cases(mask) if case.mask is not None}
 
-    return {case.name: case.mask for case in find_cases(mask) if case.mask is not None}
+
+def _cases(dataset: Path) -> list[CaseFiles]:
+    return find_cases(dataset / "cases" if is_prepared(dataset) else dataset)

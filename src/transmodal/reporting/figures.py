@@ -87,7 +87,7 @@ def montage(
         width: of the picture in pixels, at most.
     """
     across, along = _size(columns[0].pictures[0], spacing)
-    cell = int(min(300, (width - _GAP) / max(len(columns), 3) - _GAP))
+    cell = int(min(220, (width - _GAP) / max(len(columns), 3) - _GAP))
     tall = max(1, round(cell * along / across))
     bands = 2 if any(column.errors for column in columns) else 1
     top, foot = 30, 52
@@ -106,7 +106,8 @@ def montage(
                     under = (left, upper + tall + _GAP, cell, tall)
                     _error(figure, under, column.errors[row], scale.error, spacing)
         _bars(figure, size, scale, with_errors=bands == 2)
-        return _png(figure)
+        colour = any(column.pictures[0].ndim == 3 for column in columns)
+        return _png(figure, few_colours=not colour)
 
 
 def panel(images: Sequence[tuple[str, Picture]], window: tuple[float, float]) -> bytes:
@@ -207,22 +208,38 @@ def _grey() -> "Colormap":
 @contextmanager
 def _figure(size: tuple[int, int], background: str) -> Iterator["Figure"]:
     from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     # Names come from files: a dollar sign in one is a dollar sign, not mathematics.
     with rc_context({"text.parse_math": False, "font.family": "DejaVu Sans", "font.size": 9}):
         scale = 1 if background == "black" else 2
         figure = Figure((size[0] / _DPI, size[1] / _DPI), dpi=_DPI * scale, facecolor=background)
-        FigureCanvasAgg(figure)
         yield figure
 
 
-def _png(figure: "Figure") -> bytes:
+def _png(figure: "Figure", *, few_colours: bool = False) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+    if few_colours:
+        picture = picture.quantize(palette=_palette(), dither=Image.Dither.NONE)
     buffer = io.BytesIO()
-    # Without the version of matplotlib in it, equal data give equal bytes.
-    figure.savefig(buffer, format="png", facecolor=figure.get_facecolor(), metadata={"Software": None})
+    picture.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
+
+
+def _palette() -> Any:
+    """160 greys from black to white and 96 colours of the error scale: a third of the size for a page to e-mail."""
+    from PIL import Image
+
+    greys = np.repeat(np.round(np.linspace(0, 255, 160)), 3)
+    errors = np.round(255 * error_colours()(np.linspace(0, 1, 96))[:, :3]).ravel()
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(np.concatenate([greys, errors]).astype(np.uint8).tobytes())
+    return palette
 
 
 def _size(picture: Picture, spacing: tuple[float, float]) -> tuple[float, float]:

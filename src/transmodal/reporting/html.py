@@ -26,7 +26,7 @@ _HOW_TO_READ = (
 )
 
 
-def report(folder: Path, out: Path | None = None, *, cases: int = 3, slices: int = 4) -> Path:
+def report(folder: Path, out: Path | None = None, *, cases: int = 3, slices: int = 3) -> Path:
     """Write the page of a run or an evaluation.
 
     Args:
@@ -57,8 +57,8 @@ def _page(contents: Contents, page: Path, cases: int, slices: int) -> str:
         sections.section("summary", "Summary", sections.summary(contents.summaries)),
         sections.section("errors", "Errors", sections.bullets(failures)),
         sections.section("warnings", "Warnings", sections.bullets(contents.warnings)),
-        sections.section("subjects", "Subject by subject", _dots(contents), sections.subjects(contents.rows)),
         sections.section("images", "Images", images),
+        sections.section("subjects", "Subject by subject", _dots(contents), sections.subjects(contents.rows)),
         sections.section("training", "Training", _training(contents)),
         sections.section("methods", "Methods text", _methods(contents)),
         sections.section("recipe", "Recipe", sections.recipe(contents.run)),
@@ -81,8 +81,8 @@ def _header(contents: Contents, body: Sequence[str]) -> str:
     facts = [f"Target: {contents.manifest.target}"] if contents.manifest else []
     facts += [f"{cases} evaluated case{'s' * (cases != 1)}"] if cases else []
     facts += [f"Methods: {', '.join(contents.methods)}"] if contents.methods else []
-    ids = ("summary", "errors", "subjects", "images", "training", "methods", "recipe", "files")
-    names = ("Summary", "Errors", "Subjects", "Images", "Training", "Methods text", "Recipe", "Files")
+    ids = ("summary", "errors", "images", "subjects", "training", "methods", "recipe", "files")
+    names = ("Summary", "Errors", "Images", "Subjects", "Training", "Methods text", "Recipe", "Files")
     there = [(i, n) for i, n in zip(ids, names, strict=True) if any(f'<section id="{i}">' in p for p in body)]
     links = "".join(f'<a href="#{i}">{n}</a>' for i, n in there)
     return (

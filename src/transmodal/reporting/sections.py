@@ -17,6 +17,7 @@ from transmodal.reporting.tables import (
     Table,
     conventions,
     counts,
+    decimals,
     figures,
     headings,
     lay_out,
@@ -25,7 +26,7 @@ from transmodal.reporting.tables import (
 )
 from transmodal.reporting.toml import to_toml
 
-_OPEN_ROWS = 60
+_OPEN_ROWS = 24
 """A longer table is folded."""
 
 
@@ -145,9 +146,10 @@ def subjects(rows: Sequence[Row]) -> str:
         values.setdefault((row.case, row.method), {}).setdefault((row.metric, row.unit), []).append(row.value)
     rank = {method: place for place, method in enumerate(order([row.method for row in here]))}
     cases = {case: place for place, case in enumerate(dict.fromkeys(row.case for row in here))}
+    digits = {c: decimals(row.value for row in here if (row.metric, row.unit) == c) for c in columns}
     lines = []
     for case, method in sorted(values, key=lambda pair: (cases[pair[0]], rank[pair[1]])):
-        cells = "".join(_numbers(values[case, method].get(column, [])) for column in columns)
+        cells = "".join(_numbers(values[case, method].get(column, []), digits[column]) for column in columns)
         kind = _class("floor" if method in FLOORS else "")
         names = f'<td class="name">{escape(case)}</td><td class="text">{escape(method)}</td>'
         lines.append(f"<tr{kind}>{names}{cells}</tr>")
@@ -163,10 +165,9 @@ def subjects(rows: Sequence[Row]) -> str:
     return shown + (paragraph(more, "note") if len(regions) > 1 else "")
 
 
-def _numbers(values: Sequence[float]) -> str:
-    text = (
-        " / ".join("undefined" if math.isnan(v) else "∞" if math.isinf(v) else f"{v:.4g}" for v in values) or "–"
-    )
+def _numbers(values: Sequence[float], digits: int) -> str:
+    texts = ["undefined" if math.isnan(v) else "∞" if math.isinf(v) else f"{v:.{digits}f}" for v in values]
+    text = " / ".join(texts) or "–"
     raw = repr(values[0]).replace("inf", "Infinity") if len(values) == 1 and not math.isnan(values[0]) else ""
     return f'<td data-value="{raw}">{text}</td>'
 

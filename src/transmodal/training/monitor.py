@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from transmodal.data.files import write_text
 from transmodal.errors import InputError
@@ -30,7 +30,7 @@ class Monitor:
         self._file = open(self.path, "a", buffering=1)  # noqa: SIM115 - closed in __exit__
         self._board = _tensorboard(folder / "tensorboard", step)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Monitor":
         return self
 
     def __exit__(

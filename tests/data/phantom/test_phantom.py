@@ -1,4 +1,4 @@
-"""The phantom: physics against hand-made values, anatomy against what a head is, misalignment against the truth."""
+"""The phantom: physics against hand-made values, anatomy against heads, misalignment against the truth."""
 
 import math
 from pathlib import Path
@@ -26,21 +26,21 @@ def head() -> Anatomy:
 
 def test_signal_equations_by_hand() -> None:
     # PD 1, T1 = TR / ln 2 (E1 = 1/2), 90 degrees: sin 90 (1 - 1/2) / (1 - 0) = 1/2
-    assert physics.spoiled_gradient_echo(1000 / math.log(2), 1.0, tr=1000, degrees=90) == pytest.approx(0.5)
+    assert physics.spoiled_gradient_echo(1000 / math.log(2), 1.0, tr=1000.0, degrees=90.0) == pytest.approx(0.5)
     # 60 degrees: 0.8660 * 0.5 / (1 - 0.25) = 0.57735
-    assert physics.spoiled_gradient_echo(1000 / math.log(2), 1.0, tr=1000, degrees=60) == pytest.approx(
+    assert physics.spoiled_gradient_echo(1000 / math.log(2), 1.0, tr=1000.0, degrees=60.0) == pytest.approx(
         0.57735, 1e-4
     )
-    assert physics.spin_echo(1e-9, 100, 0.8, tr=1000, te=100) == pytest.approx(0.8 / math.e)
-    assert physics.inversion_recovery(1000, 1e12, 1.0, tr=1e9, te=0, ti=1000 * math.log(2)) == pytest.approx(
+    assert physics.spin_echo(1e-9, 100.0, 0.8, tr=1000.0, te=100.0) == pytest.approx(0.8 / math.e)
+    assert physics.inversion_recovery(1000.0, 1e12, 1.0, tr=1e9, te=0.0, ti=1000 * math.log(2)) == pytest.approx(
         0, abs=1e-9
     )
-    assert physics.inversion_recovery(1000, 1e12, 1.0, tr=1e9, te=0, ti=0) == pytest.approx(1.0)
+    assert physics.inversion_recovery(1000.0, 1e12, 1.0, tr=1e9, te=0.0, ti=0.0) == pytest.approx(1.0)
 
 
 def test_nulling_time_gives_no_signal() -> None:
-    ti = physics.nulling_time(2569, 9000)
-    assert physics.inversion_recovery(2569, 329, 1, tr=9000, te=90, ti=ti) == pytest.approx(0, abs=1e-9)
+    ti = physics.nulling_time(2569.0, 9000.0)
+    assert physics.inversion_recovery(2569.0, 329.0, 1.0, tr=9000.0, te=90.0, ti=ti) == pytest.approx(0, abs=1e-9)
     assert physics.signal("FLAIR", "csf") == pytest.approx(0, abs=1e-9)
 
 
@@ -116,8 +116,8 @@ def test_lesions_shine_in_flair(head: Anatomy) -> None:
 
 
 def test_a_subject_is_the_same_in_any_cohort() -> None:
-    small = PhantomSettings(subjects=2, size=(24, 20, 26), spacing=8, contrasts=("T1w", "FA"))
-    large = PhantomSettings(subjects=9, size=(24, 20, 26), spacing=8, contrasts=("T1w", "FA"))
+    small = PhantomSettings(subjects=2, size=(24, 20, 26), spacing=8.0, contrasts=("T1w", "FA"))
+    large = PhantomSettings(subjects=9, size=(24, 20, 26), spacing=8.0, contrasts=("T1w", "FA"))
     one, two, other = subject(1, small), subject(1, large), subject(0, small)
     assert one["T1w"].data.shape == (1, 24, 20, 26)
     for name in one:
@@ -126,7 +126,7 @@ def test_a_subject_is_the_same_in_any_cohort() -> None:
 
 
 def test_missing_contrasts_are_left_out_but_never_the_first(tmp_path: Path) -> None:
-    settings = PhantomSettings(subjects=6, size=(16, 16, 16), spacing=13, contrasts=("T1w", "T2w"), missing=0.5)
+    settings = PhantomSettings(subjects=6, size=(16, 16, 16), spacing=13.0, contrasts=("T1w", "T2w"), missing=0.5)
     write_cohort(tmp_path, settings, workers=1)
     rows = [line.split("\t") for line in (tmp_path / "cases.tsv").read_text().splitlines()[1:]]
     assert all(row[1] != "n/a" for row in rows)
@@ -172,13 +172,13 @@ def test_anatomy_from_freesurfer_codes() -> None:
     codes[6:14, 6:14, 6:14] = 2
     codes[9:11, 9:11, 9:11] = 43
     codes[5, 5, 5] = 1005
-    volume = Volume(codes[None], Grid((20, 20, 20), np.diag([2.0, 2, 2, 1])))
+    volume = Volume(codes[None], Grid((20, 20, 20), np.diag([2.0, 2.0, 2.0, 1.0])))
     anatomy = anatomy_from_labels(volume)
     assert (anatomy.labels == CODE["white"]).sum() == 8**3 - 8
     assert (anatomy.labels == CODE["ventricle"]).sum() == 8
     assert anatomy.labels[5, 5, 5] == CODE["grey"]
     assert (
-        simulate(anatomy, "T2w", seed=0, noise=0).data[0, 9, 9, 9]
+        simulate(anatomy, "T2w", seed=0, noise=0.0).data[0, 9, 9, 9]
         > simulate(anatomy, "T2w", seed=0).data[0, 5, 5, 7]
     )
     with pytest.raises(InputError, match="white matter"):
@@ -205,6 +205,6 @@ def test_more_wrong_settings(head: Anatomy) -> None:
     with pytest.raises(RecipeError, match="at least 16"):
         random_anatomy((96, 96, 1), seed=0)
     with pytest.raises(RecipeError, match="noise"):
-        simulate(head, "T1w", seed=0, noise=-1)
+        simulate(head, "T1w", seed=0, noise=-1.0)
     with pytest.raises(RecipeError, match="scale"):
         Motion(scale=0.0)

@@ -184,12 +184,12 @@ def _ellipsoid(place: Float32[np.ndarray, "3 X Y Z"], centre: tuple[float, ...],
 def _brain_depth(place: np.ndarray, noise: _Noise, rng: np.random.Generator) -> Field:
     """Depth below the surface of brain and its fluid: cerebrum, cerebellum and stem, positive inside."""
     grow = rng.uniform(0.97, 1.05)
-    cerebrum = _ellipsoid(place, (0, 2, 6), (64 * grow, 80 * grow, 58 * grow)) + 1.6 * noise(28)
+    cerebrum = _ellipsoid(place, (0, 2, 6), (64 * grow, 80 * grow, 58 * grow)) + 1.6 * noise(28.0)
     # The base is flatter than an ellipsoid, higher in front, and hangs down at the temporal lobes.
     temporal = 14 * np.exp(-(((np.abs(place[0]) - 38) / 15) ** 2) - ((place[1] - 8) / 30) ** 2)
-    base = place[2] + 24 + temporal - 0.1 * np.maximum(place[1], -20) + 1.5 * noise(14)
+    base = place[2] + 24 + temporal - 0.1 * np.maximum(place[1], -20) + 1.5 * noise(14.0)
     cerebrum = -5 * np.logaddexp(-cerebrum / 5, -base / 5)
-    cerebellum = _ellipsoid(place, (0, -48, -38), (48, 32, 24)) + 0.8 * noise(20)
+    cerebellum = _ellipsoid(place, (0, -48, -38), (48, 32, 24)) + 0.8 * noise(20.0)
     stem = np.minimum(13 - np.hypot(place[0], place[1] + 22 + 0.12 * place[2]), 88 - np.abs(place[2] + 88) - 0.0)
     return np.maximum(np.maximum(cerebrum, cerebellum), stem).astype(np.float32)
 
@@ -197,13 +197,13 @@ def _brain_depth(place: np.ndarray, noise: _Noise, rng: np.random.Generator) -> 
 def _shell(labels: np.ndarray, place: np.ndarray, depth: Field, noise: _Noise, rng: np.random.Generator) -> None:
     """From the outside in: skin, fat, muscle, bone with marrow, fluid; a face in front and a neck below."""
     thick = rng.uniform(0.9, 1.15)
-    skull = 7.5 * thick + 0.8 * noise(25)
-    scalp = 6.0 * thick + 0.9 * noise(30)
+    skull = 7.5 * thick + 0.8 * noise(25.0)
+    scalp = 6.0 * thick + 0.9 * noise(30.0)
     outer = _ellipsoid(place, (0, 2, 2), (80, 97, 78))
     vault = np.maximum(depth + skull + scalp, np.minimum(outer, depth + 24))
-    face = _ellipsoid(place, (0, 52, -62), (58, 48, 62)) + 1.5 * noise(18)
+    face = _ellipsoid(place, (0, 52, -62), (58, 48, 62)) + 1.5 * noise(18.0)
     nose = _ellipsoid(place, (0, 100, -58), (13, 18, 20))
-    neck = 58 - np.hypot(place[0], (place[1] + 8) * 0.95) + 1.2 * noise(30)
+    neck = 58 - np.hypot(place[0], (place[1] + 8) * 0.95) + 1.2 * noise(30.0)
     neck = np.minimum(neck, -20 - place[2])
     surface = np.maximum.reduce([vault, face, nose, neck]).astype(np.float32)
     labels[surface > 0] = CODE["skin"]
@@ -211,14 +211,14 @@ def _shell(labels: np.ndarray, place: np.ndarray, depth: Field, noise: _Noise, r
     deep = surface > 6.0
     below = place[2] < -28
     labels[deep & below] = CODE["muscle"]
-    patches = noise(9) > 0.9
+    patches = noise(9.0) > 0.9
     labels[deep & below & patches] = CODE["fat"]
     jaw = np.abs(_ellipsoid(place, (0, 48, -88), (40, 42, 22))) < 4.5
     spine = np.abs(_ellipsoid(place, (0, -30, -95), (17, 15, 60))) < 4.0
     labels[(jaw | spine) & deep & below] = CODE["bone"]
     wall = (depth > -skull) & (depth <= 0) & (surface > 2)
     labels[wall] = CODE["bone"]
-    middle = np.abs(depth + skull / 2) < 0.17 * skull + 0.35 * noise(14)
+    middle = np.abs(depth + skull / 2) < 0.17 * skull + 0.35 * noise(14.0)
     labels[wall & middle] = CODE["marrow"]
     sinus = np.maximum(
         _ellipsoid(place, (16, 68, -52), (13, 16, 15)), _ellipsoid(place, (-16, 68, -52), (13, 16, 15))
@@ -237,18 +237,18 @@ def _brain(labels: np.ndarray, place: np.ndarray, depth: Field, noise: _Noise, r
     labels[inside] = CODE["csf"]
     radius = np.sqrt((place**2).sum(axis=0)) + 1e-3
     # Folds run inwards: the noise that makes them is read off a sphere, and bends a little on the way down.
-    folds = _on_sphere(noise(5.0), noise.grid, place, radius) + 0.25 * noise(6)
-    reach = rng.uniform(17, 22) * (0.8 + 0.2 * np.clip(noise(18), -1, 1))
+    folds = _on_sphere(noise(5.0), noise.grid, place, radius) + 0.25 * noise(6.0)
+    reach = rng.uniform(17, 22) * (0.8 + 0.2 * np.clip(noise(18.0), -1, 1))
     gap = 0.4 * np.clip(1 - depth / reach, 0, 1) ** 0.6
     cerebellum = (place[1] < -14) & (place[2] < -16 - 0.1 * (place[1] + 48))
-    leaves = np.sin(2 * np.pi * (place[2] + 0.35 * place[1] + 1.2 * noise(12)) / 9.5)
+    leaves = np.sin(2 * np.pi * (place[2] + 0.35 * place[1] + 1.2 * noise(12.0)) / 9.5)
     sulcus = np.where(cerebellum, (leaves > 0.86) & (depth < 11), np.abs(folds) < gap)
-    fissure = (np.abs(place[0] + 0.8 * noise(30)) < 1.6) & (depth < 30) & (place[2] > 4)
+    fissure = (np.abs(place[0] + 0.8 * noise(30.0)) < 1.6) & (depth < 30) & (place[2] > 4)
     tentorium = (np.abs(place[2] + 17 + 0.1 * (place[1] + 48)) < 1.6) & (place[1] < -18) & (np.abs(place[0]) > 8)
-    surface = 1.8 + 0.5 * noise(20)
+    surface = 1.8 + 0.5 * noise(20.0)
     matter = inside & (depth > surface) & ~sulcus & ~fissure & ~tentorium
     below = ndimage.distance_transform_edt(matter, sampling=noise.grid.spacing)
-    ribbon = np.where(cerebellum, 2.6, 4.3) + 0.5 * noise(12)
+    ribbon = np.where(cerebellum, 2.6, 4.3) + 0.5 * noise(12.0)
     stem = (np.hypot(place[0], place[1] + 22) < 15) & (place[2] < -24)
     labels[matter] = CODE["white"]
     labels[matter & (below < ribbon) & ~stem] = CODE["grey"]
@@ -265,7 +265,7 @@ def _on_sphere(field: Field, grid: Grid, place: np.ndarray, radius: np.ndarray) 
 
 def _inner(labels: np.ndarray, place: np.ndarray, depth: Field, noise: _Noise, rng: np.random.Generator) -> None:
     """Deep nuclei and ventricles."""
-    wobble = noise(12)
+    wobble = noise(12.0)
     for side in (-1, 1):
         own = [
             _ellipsoid(place, (side * 26, 6, 4), (6.5, 17, 12)),
@@ -324,4 +324,4 @@ def _coherence(place: np.ndarray, depth: Field, noise: _Noise) -> Field:
     shares = weights / weights.sum(axis=0)
     dominance = np.clip(((shares**2).sum(axis=0) - 0.2) / 0.8, 0, 1)
     deep = np.clip(depth / 22, 0.25, 1)
-    return np.clip(dominance**0.5 * deep + 0.05 * noise(7), 0, 1).astype(np.float32)
+    return np.clip(dominance**0.5 * deep + 0.05 * noise(7.0), 0, 1).astype(np.float32)

@@ -55,12 +55,12 @@ def signal(contrast: str, tissue: str, vary: float = 1.0) -> float:
     t = TISSUES[tissue]
     t1, t2 = t.t1 * vary, t.t2 * vary
     if contrast == "T1w":
-        return 4 * spoiled_gradient_echo(t1, t.pd, tr=18, degrees=30)
+        return 4 * spoiled_gradient_echo(t1, t.pd, tr=18.0, degrees=30.0)
     if contrast == "T2w":
-        return spin_echo(t1, t2, t.pd, tr=3300, te=100)
+        return spin_echo(t1, t2, t.pd, tr=3300.0, te=100.0)
     if contrast == "PDw":
-        return spin_echo(t1, t2, t.pd, tr=3300, te=20)
-    return 1.6 * inversion_recovery(t1, t2, t.pd, tr=9000, te=90, ti=nulling_time(TISSUES["csf"].t1, 9000))
+        return spin_echo(t1, t2, t.pd, tr=3300.0, te=20.0)
+    return 1.6 * inversion_recovery(t1, t2, t.pd, tr=9000.0, te=90.0, ti=nulling_time(TISSUES["csf"].t1, 9000.0))
 
 
 def simulate(anatomy: Anatomy, contrast: str, *, seed: int, noise: float = 0.02, bias: float = 0.1) -> Volume:
@@ -108,11 +108,11 @@ def _magnetic(
     subject = np.random.default_rng([seed, 3])
     vary = {name: float(subject.normal(1, 0.04)) for name in TISSUES}
     # Relaxation also varies inside a tissue: iron and myelin are not spread evenly.
-    uneven = 1 + np.float32(0.03) * _smooth(anatomy, np.random.default_rng([seed, 4]), 14)
+    uneven = 1 + np.float32(0.03) * _smooth(anatomy, np.random.default_rng([seed, 4]), 14.0)
     clean = np.zeros(anatomy.labels.shape, dtype=np.float32)
     for name, share in shares.items():
         clean += share * np.float32(signal(contrast, name, vary[name]))
-    field = _smooth(anatomy, rng, 55)
+    field = _smooth(anatomy, rng, 55.0)
     field = 1 + bias * field / max(float(np.abs(field).max()), 1e-6)
     spread = noise * signal(contrast, "white")
     gain = _PEAK * float(rng.uniform(0.8, 1.25))

@@ -28,7 +28,7 @@ class Tissue:
     t2: float
     pd: float
     hu: float
-    colour: tuple[float, float, float]
+    colour: tuple[int, int, int]
     fa: float = 0.1
 
 
