@@ -57,8 +57,13 @@ def test_new_folder_replaces_or_vanishes(tmp_path):
         with new_folder(target) as folder:
             write_text(folder / "a.txt", content)
     assert (target / "a.txt").read_text() == "two"
-    with pytest.raises(RuntimeError), new_folder(target) as folder:
-        write_text(folder / "a.txt", "three")
-        raise RuntimeError
+    with pytest.raises(RuntimeError, match="half way"):
+        fill_and_fail(target)
     assert (target / "a.txt").read_text() == "two"
     assert os.listdir(tmp_path) == ["model"]
+
+
+def fill_and_fail(target):
+    with new_folder(target) as folder:
+        write_text(folder / "a.txt", "three")
+        raise RuntimeError("half way")
