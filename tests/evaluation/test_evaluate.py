@@ -8,7 +8,8 @@ import pytest
 
 from transmodal import progress
 from transmodal.data.grid import Grid
-from transmodal.data.volume import Volume, write_volume
+from transmodal.data.prepare import prepare
+from transmodal.data.volume import Volume, read_volume, write_volume
 from transmodal.errors import InputError, PartialFailure, RecipeError
 from transmodal.evaluation import evaluate as module
 from transmodal.evaluation.evaluate import evaluate
@@ -169,6 +170,17 @@ def test_reference_may_be_a_dataset_whose_masks_are_used(folders, said, table):
         evaluate(folders / "prediction", source, out=folders / "out")
     with pytest.raises(InputError, match="no case has FLIAR; did you mean 'FLAIR'"):
         evaluate(folders / "prediction", source, out=folders / "out", target="FLIAR")
+
+
+def test_reference_may_be_a_prepared_dataset(folders, said):
+    source = prepare(dataset(folders / "data"), folders / "prepared")
+    for case in source.names:
+        image = read_volume(folders / "prepared" / "cases" / case / "FLAIR.nii")
+        save(folders / "made" / f"{case}.nii.gz", image.data + 4, image.affine)
+    rows = evaluate(folders / "made", folders / "prepared", out=folders / "out", target="FLAIR")
+    assert errors(rows) == {"a": 4.0, "b": 4.0, "c": 4.0}
+    assert {row.region for row in rows} == {"mask"}
+    assert said == []
 
 
 def test_flat_reference_folder_with_several_modalities(folders):
