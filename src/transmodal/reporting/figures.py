@@ -101,8 +101,12 @@ def montage(
                 box = (left, upper, cell, tall)
                 _slice(figure, box, column.pictures[row], column.window, spacing)
                 if index == 0:
-                    _letters(figure, box, f"z = {height:.0f} mm")
+                    _letters(figure, box, f"z = {height:.0f} mm".replace("-", "−"))
                 if column.errors:
+                    if index and not columns[index - 1].errors:
+                        middle = upper + 1.5 * tall + _GAP
+                        style = {"ha": "right", "va": "center", "color": _FAINT}
+                        _write(figure, left - 8, middle, "prediction − reference", **style)
                     under = (left, upper + tall + _GAP, cell, tall)
                     _error(figure, under, column.errors[row], scale.error, spacing)
         _bars(figure, size, scale, with_errors=bands == 2)
@@ -150,7 +154,8 @@ def curves(lines: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[floa
                 marker = "o" if len(steps) < 2 else ""
                 colour = _LINES[index % len(_LINES)]
                 axes.plot(steps, values, color=colour, lw=1.3, marker=marker, ms=4, label=name)
-            axes.set_title(title, loc="left", fontsize=10)
+            alone = next(iter(named)) if len(named) == 1 else title
+            axes.set_title(title if alone in title else f"{title}: {alone}", loc="left", fontsize=10)
             axes.set_xlabel("step")
             if _wide(named):
                 axes.set_yscale("log")
@@ -232,13 +237,13 @@ def _png(figure: "Figure", *, few_colours: bool = False) -> bytes:
 
 
 def _palette() -> Any:
-    """160 greys from black to white and 96 colours of the error scale: a third of the size for a page to e-mail."""
+    """160 greys, 95 colours of the error scale, and the mark of NaN: a third of the size, for a page to e-mail."""
     from PIL import Image
 
     greys = np.repeat(np.round(np.linspace(0, 255, 160)), 3)
-    errors = np.round(255 * error_colours()(np.linspace(0, 1, 96))[:, :3]).ravel()
+    errors = np.round(255 * error_colours()(np.linspace(0, 1, 95))[:, :3]).ravel()
     palette = Image.new("P", (1, 1))
-    palette.putpalette(np.concatenate([greys, errors]).astype(np.uint8).tobytes())
+    palette.putpalette(np.concatenate([greys, errors, (255, 0, 255)]).astype(np.uint8).tobytes())
     return palette
 
 
@@ -293,7 +298,7 @@ def _letters(figure: "Figure", box: tuple[float, float, float, float], corner: s
     left, upper, across, down = box
     _write(figure, left + 3, upper + down / 2, "L", va="center", weight="bold")
     _write(figure, left + across - 3, upper + down / 2, "R", va="center", ha="right", weight="bold")
-    _write(figure, left + 3, upper + down - 3, corner, va="bottom", color="#9aa3ab", size=8)
+    _write(figure, left + 3, upper + down - 3, corner, va="bottom", color=_FAINT, size=8)
 
 
 def _bars(figure: "Figure", size: tuple[int, int], scale: Scale, *, with_errors: bool) -> None:

@@ -20,7 +20,7 @@ PURPOSE = "Synthetic images. For research use only: not a medical device, not fo
 
 _HOW_TO_READ = (
     "Axial slices, front up, the patient's left on the left (neurological convention). {window}"
-    "Sources are drawn from their own 1st to 99th percentile. The error map under a prediction is prediction − "
+    "Each source is drawn from its own 1st to 99th percentile. The error map under a prediction is prediction − "
     "reference where the mask counts: black is no error, red too bright, blue too dark; its scale ends at a "
     "quarter of the window and is the same for all methods."
 )
@@ -135,7 +135,11 @@ def _images(contents: Contents, cases: int, slices: int) -> tuple[str, list[str]
         return "", notes
     low, high = manifest.window or (0, 0)
     unit = f" {manifest.unit}" if manifest.unit not in ("", "1", "window", "z") else ""
-    window = f"All of them are drawn from {low:g} to {high:g}{unit}. " if manifest.window else ""
+    window = (
+        f"Reference and predictions are drawn from {low:g} to {high:g}{unit}, in every case. "
+        if manifest.window
+        else ""
+    )
     left = len(manifest.cases) - len(parts)
     more = f" {left} of {len(manifest.cases)} cases are not shown." if left else ""
     return sections.paragraph(_HOW_TO_READ.format(window=window) + more, "note") + "".join(parts), notes

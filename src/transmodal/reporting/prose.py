@@ -34,7 +34,7 @@ def _data(contents: Contents) -> str:
     data = table(contents.run, "recipe", "data")
     fold = f" (fold {data['fold'] + 1} of {data['folds']})" if "fold" in data and "folds" in data else ""
     listed = _list([f"{number} {words[part]}" for part, number in numbers.items()])
-    return f"Of {sum(numbers.values())} cases, {listed} were used{fold}."
+    return f"The {sum(numbers.values())} cases were split into {listed}{fold}."
 
 
 def _training(contents: Contents) -> str:
@@ -53,13 +53,13 @@ def _training(contents: Contents) -> str:
             if view == "planes"
             else f"{view} slices"
         )
-        said.append(f"of {size} {kind if view else 'samples'} per process")
+        said.append(f"with batches of {size} {kind if view else 'samples'} (per process)")
     said.append(_optimizer(table(settings, "optimizer")))
     if "seed" in settings:
-        said.append(f"with seed {settings['seed']}")
-    if settings.get("monitor"):
-        said.append(f"and kept the weights with the best validation {settings['monitor']}")
-    return " ".join(words for words in said if words) + "."
+        said.append(f"and seed {settings['seed']}")
+    if settings.get("monitor") and any(line.get("validation") for line in contents.log):
+        said.append(f"; the weights kept are those with the best validation {settings['monitor']}")
+    return " ".join(words for words in said if words).replace(" ;", ";") + "."
 
 
 def _optimizer(optimizer: Mapping[str, Any]) -> str:

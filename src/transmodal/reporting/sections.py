@@ -29,6 +29,11 @@ from transmodal.reporting.toml import to_toml
 _OPEN_ROWS = 24
 """A longer table is folded."""
 
+_UNITS = {
+    "window": "Errors are in shares of the reference's own intensity window.",
+    "z": "Errors are in standard deviations of the reference's intensities.",
+}
+
 
 def section(name: str, title: str, *parts: str) -> str:
     """A part of the page with a heading; nothing where all parts are empty."""
@@ -114,14 +119,15 @@ def _summary_table(found: Table) -> str:
         cells = "".join(_cell(found, method, metric) for metric in found.metrics)
         rows.append(f'<tr{_class(kind)}><th scope="row">{name}</th><td>{counts(own)}</td>{cells}</tr>')
     region = dict.fromkeys(metric.region for metric in found.metrics)
+    units = " ".join(_UNITS[unit] for unit in dict.fromkeys(m.unit for m in found.metrics) if unit in _UNITS)
     caption = (
         f"Mean ± standard deviation over n cases, and 95 % interval of the mean. Region: {', '.join(region)}. "
-        f"Bold: best mean. Arrows point to the better side. {conventions(found)}"
+        f"Bold: best mean. Arrows point to the better side. {conventions(found)} {units}"
     )
     return (
-        f'<div class="scroll"><table class="summary"><caption>{escape(caption)}</caption>'
+        f'<div class="scroll"><table class="summary">'
         f'<thead><tr><th scope="col">Method</th><th scope="col">n</th>{heads}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>{paragraph(caption, 'note')}"
     )
 
 
@@ -161,7 +167,7 @@ def subjects(rows: Sequence[Row]) -> str:
     )
     regions = list(dict.fromkeys(row.region for row in rows))
     more = f"Values of {len(regions) - 1} more region(s) are in evaluation.csv: {few(regions[1:])}."
-    shown = folded(f"All {len(lines)} lines", body) if len(lines) > _OPEN_ROWS else body
+    shown = folded(f"Table of {len(cases)} cases, {len(lines)} lines", body) if len(lines) > _OPEN_ROWS else body
     return shown + (paragraph(more, "note") if len(regions) > 1 else "")
 
 
