@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Bool, Integer
 
 from transmodal.data.fingerprint import describe
 from transmodal.data.foreground import foreground
@@ -218,9 +218,14 @@ def _mask_kind(reference: Volume, settings: PrepareSettings, mask: bool, labels:
 
 
 def _mask(
-    kind: str, reference: Volume, grid: Grid, mask: Volume | None, labels: Volume | None, found: Mask | None
+    kind: str,
+    reference: Volume,
+    grid: Grid,
+    mask: Volume | None,
+    labels: Volume | None,
+    found: Bool[np.ndarray, "I J K"] | None,
 ) -> Mask:
-    """The mask on ``grid``; ``found`` is the reference's foreground, if it is known."""
+    """The mask on ``grid``; ``found`` is the reference's foreground on its own grid, if it is known."""
     if kind == "nonzero":
         drawn = Volume((reference.data != 0).any(axis=0, keepdims=True), reference.grid, reference.name)
     elif kind == "foreground":

@@ -55,7 +55,7 @@ def resample_labels(volume: Volume, grid: Grid) -> Volume:
         return Volume(volume.data, grid, volume.name)
     steps = _index_map(volume.grid, grid)
     if _is_reindexing(steps, volume.grid, grid):
-        return Volume(_reindexed(volume.data, steps, grid, 0), grid, volume.name)
+        return Volume(_reindexed(volume.data, steps, grid, 0.0), grid, volume.name)
     outside = ~inside(grid, volume.grid)
     channels = [_interpolated(channel, steps, grid, order=0) for channel in volume.data]
     for channel in channels:

@@ -161,7 +161,7 @@ def extent(tile: Tile, box: Box) -> Float32[np.ndarray, "3 2"]:
 
 def _stack(
     values: Voxels, fit: IntensityFit, tile: Tile, axis: int | None, neighbours: int
-) -> Float32[np.ndarray, "C *N"]:
+) -> Float32[np.ndarray, "K *N"]:
     """Channels of one image: its own, or those of the slices around, lowest first."""
     if axis is None:
         return fit.apply(tile.cut(values, fill=_empty(values, fit)))

@@ -74,8 +74,8 @@ def judge(method: Method, run: Run, case: PreparedCase) -> Iterator[Judged]:
         yield Judged(case.name, target, made, scale.of_reference(case.values(target)), mask, scale)
 
 
-def score_judged(judged: Judged, method: str, metrics: Sequence[str]) -> list[Row]:
-    """Rows of the tidy table for one judged volume."""
+def score_judged(judged: Judged, method: str, metrics: Sequence[str], *, region: str = "mask") -> list[Row]:
+    """Rows of the tidy table for one judged volume; ``region`` tells several targets of a case apart."""
     return score(
         judged.prediction,
         judged.reference,
@@ -84,6 +84,7 @@ def score_judged(judged: Judged, method: str, metrics: Sequence[str]) -> list[Ro
         method=method,
         data_range=judged.scale.data_range,
         unit=judged.scale.unit,
+        region=region,
         metrics=metrics,
     )
 
@@ -113,7 +114,8 @@ def final_evaluation(run: Run, methods: dict[str, Method]) -> list[Row]:
         entry: dict[str, Any] = {"case": name, "predictions": {}}
         for method_name, method in methods.items():
             for judged in judge(method, run, case):
-                rows += score_judged(judged, method_name, settings.metrics)
+                region = "mask" if len(run.recipe.data.targets) == 1 else f"{judged.target} mask"
+                rows += score_judged(judged, method_name, settings.metrics, region=region)
                 scale = judged.scale
                 if settings.keep_predictions:
                     entry |= _store(run, case, judged, method_name, entry)

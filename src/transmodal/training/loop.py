@@ -39,7 +39,7 @@ Keep = Callable[[int], None]
 def make_fabric(settings: TrainingSettings, device: str = "auto", devices: int | str = 1) -> Fabric:
     """Fabric for this machine: ``device`` is ``auto``, ``cpu``, ``cuda`` or ``mps``."""
     torch.use_deterministic_algorithms(settings.deterministic)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     mixed = settings.resolved_precision == "bf16"
     fabric = Fabric(accelerator=device, devices=devices, precision="bf16-mixed" if mixed else "32-true")
     fabric.launch()

@@ -17,6 +17,7 @@ from transmodal.errors import InputError, RecipeError
 from transmodal.shapes import Mask
 
 Field = Float32[np.ndarray, "X Y Z"]
+Point = tuple[float | int, float | int, float | int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +175,7 @@ def _placed(grid: Grid, rng: np.random.Generator) -> Float32[np.ndarray, "3 X Y 
     return (np.tensordot(turn, place, axes=1) / stretch.reshape(3, 1, 1, 1)).astype(np.float32)
 
 
-def _ellipsoid(place: Float32[np.ndarray, "3 X Y Z"], centre: tuple[float, ...], axes: tuple[float, ...]) -> Field:
+def _ellipsoid(place: Float32[np.ndarray, "3 X Y Z"], centre: Point, axes: Point) -> Field:
     """Roughly the distance in mm to the surface of an ellipsoid, positive inside."""
     scaled = (place - np.reshape(centre, (3, 1, 1, 1))) / np.reshape(axes, (3, 1, 1, 1))
     radius = np.sqrt((scaled**2).sum(axis=0))
@@ -249,6 +250,8 @@ def _brain(labels: np.ndarray, place: np.ndarray, depth: Field, noise: _Noise, r
     matter = inside & (depth > surface) & ~sulcus & ~fissure & ~tentorium
     below = ndimage.distance_transform_edt(matter, sampling=noise.grid.spacing)
     ribbon = np.where(cerebellum, 2.6, 4.3) + 0.5 * noise(12.0)
+    # However coarse the grid, the ribbon is a voxel wide.
+    ribbon = np.maximum(ribbon, 1.05 * max(noise.grid.spacing))
     stem = (np.hypot(place[0], place[1] + 22) < 15) & (place[2] < -24)
     labels[matter] = CODE["white"]
     labels[matter & (below < ribbon) & ~stem] = CODE["grey"]
