@@ -40,7 +40,7 @@ def head(seed: int, shape: tuple[int, int, int] = SHAPE) -> tuple[np.ndarray, np
 
 
 @pytest.fixture
-def cohort(save: Save, tmp_path: Path) -> Callable[..., Path]:
+def heads(save: Save, tmp_path: Path) -> Callable[..., Path]:
     """A table of ``n`` subjects with T1w, T2w (a known function of T1w), labels and age."""
 
     def make(n: int = 3, gone: dict[str, str] | None = None) -> Path:

@@ -108,6 +108,6 @@ def _rotated(sample: Sample, degrees: float) -> Sample:
         sample,
         source=source,
         target=target,
-        mask=turn(sample.mask.astype(np.uint8), 0, 0).astype(bool),
-        labels=None if sample.labels is None else turn(sample.labels, 0, 0),
+        mask=turn(sample.mask.astype(np.uint8), 0, 0.0).astype(bool),
+        labels=None if sample.labels is None else turn(sample.labels, 0, 0.0),
     )

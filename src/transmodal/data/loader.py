@@ -112,17 +112,17 @@ class Loader:
 
     def _sample(self, number: int, axis: int | None, rng: np.random.Generator) -> tuple[Sample, np.ndarray, str]:
         epoch, place = divmod(number, len(self._items))
-        which, index = self._items[self._order(epoch)[place]]
+        which, index = (int(i) for i in self._items[self._order(epoch)[place]])
         case = self.cases[which]
         if len(self.sampling.axes) > 1:
             # An item of "planes" is a fraction of the head; the slice nearest to it along this batch's axis.
             assert axis is not None
             slices = case.slices[axis]
             index = slices[index * (len(slices) - 1) // max(_planes(case) - 1, 1)]
-        tile = tile_around(self.sampling, case.box, axis, int(index), rng)
+        tile = tile_around(self.sampling, case.box, axis, index, rng)
         images = {name: case.values(name) for name in self.task.sources if name in case.modalities}
         source, present = network_input(images, case.fits, self.task, tile, axis)
-        partner, where = (case, tile) if self.paired else self._partner(which, axis, int(index), rng)
+        partner, where = (case, tile) if self.paired else self._partner(which, axis, index, rng)
         targets = {name: partner.values(name) for name in self.task.targets}
         labels = partner.labels() if self.labels else None
         sample = Sample(

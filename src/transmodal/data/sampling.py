@@ -178,4 +178,4 @@ def _stack(
 def _empty(values: Voxels, fit: IntensityFit) -> float:
     """What stands outside the field of view, in the image's units."""
     value = float(fit.invert(np.array([fit.background], dtype=np.float32))[0])
-    return round(value) if np.issubdtype(values.dtype, np.integer) else value
+    return float(round(value)) if np.issubdtype(values.dtype, np.integer) else value

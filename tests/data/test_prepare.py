@@ -1,0 +1,207 @@
+import json
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from transmodal.data.bring import PrepareSettings
+from transmodal.data.prepare import prepare
+from transmodal.data.prepared import PreparedDataset
+from transmodal.data.volume import read_volume
+from transmodal.errors import InputError, PartialFailure, RecipeError
+
+
+def stamps(out: Path) -> dict[str, int]:
+    return {p.parent.name: p.stat().st_mtime_ns for p in out.glob("cases/*/case.json")}
+
+
+def test_a_dataset_with_a_missing_modality(heads, tmp_path):
+    table = heads(3, gone={"sub-02": "T2w"})
+    out = tmp_path / "out"
+    dataset = prepare(table, out)
+    assert dataset.names == ("sub-01", "sub-02", "sub-03")
+    assert dataset.settings == PrepareSettings(modalities=("T1w", "T2w"), reference="T1w")
+    assert dataset.case("sub-02").modalities == ("T1w",)
+    assert dataset.case("sub-01").modalities == ("T1w", "T2w")
+    assert dataset.case("sub-03").facts == {"age": "73"}
+    raw = read_volume(table.parent / "sub-01/T1w.nii.gz").canonical()
+    np.testing.assert_array_equal(dataset.case("sub-01").values("T1w"), raw.data)
+    np.testing.assert_array_equal(read_volume(out / "cases/sub-01/T1w.nii").data, raw.data)
+    np.testing.assert_allclose(nib.load(out / "cases/sub-01/T1w.nii").affine, raw.affine)
+    assert nib.load(out / "cases/sub-01/mask.nii").get_data_dtype() == np.uint8
+    assert nib.load(out / "cases/sub-01/labels.nii").get_data_dtype() == np.int16
+    assert json.loads((out / "splits.json").read_text())["folds"] == {}
+    fingerprint = json.loads((out / "fingerprint.json").read_text())
+    assert {m: f["n"] for m, f in fingerprint["modalities"].items()} == {"T1w": 3, "T2w": 2}
+    assert fingerprint["modalities"]["T1w"]["pooled"]["orientation"] == {"LAS": 3}
+
+
+def test_a_second_run_makes_only_what_changed(heads, tmp_path):
+    table, out = heads(3), tmp_path / "out"
+    prepare(table, out)
+    first = stamps(out)
+    assert prepare(table, out).names == ("sub-01", "sub-02", "sub-03")
+    assert stamps(out) == first
+
+    raw = table.parent / "sub-02/T1w.nii.gz"
+    image = nib.load(raw)
+    nib.save(nib.Nifti1Image(image.get_fdata(dtype=np.float32) * 2, image.affine), raw)
+    (out / "cases" / ".sub-01.killed").mkdir()
+    dataset = prepare(table, out)
+    second = stamps(out)
+    assert {n for n in first if first[n] != second[n]} == {"sub-02"}
+    np.testing.assert_array_equal(dataset.case("sub-02").values("T1w"), read_volume(raw).canonical().data)
+    assert sorted(os.listdir(out / "cases")) == ["sub-01", "sub-02", "sub-03"]
+
+    prepare(table, out, PrepareSettings(mask="labels"))
+    assert not set(stamps(out).values()) & set(second.values())
+
+
+def test_stopping_in_the_middle_leaves_a_dataset_that_goes_on(heads, tmp_path, monkeypatch):
+    table, out = heads(3), tmp_path / "out"
+    from transmodal.data import prepare as module
+
+    def stop(case, folder, settings, real=module.prepare_case):
+        if case.name == "sub-02":
+            raise KeyboardInterrupt
+        real(case, folder, settings)
+
+    monkeypatch.setattr(module, "prepare_case", stop)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(table, out)
+    monkeypatch.undo()
+    kept = stamps(out)
+    assert set(kept) == {"sub-01"}
+    prepare(table, out)
+    assert stamps(out)["sub-01"] == kept["sub-01"]
+    assert set(stamps(out)) == {"sub-01", "sub-02", "sub-03"}
+
+
+def test_one_bad_case_does_not_stop_the_others(heads, tmp_path):
+    table, out = heads(3), tmp_path / "out"
+    path = table.parent / "sub-02/T2w.nii.gz"
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(PartialFailure, match=r"1 of 3 cases failed \(sub-02\)") as caught:
+        prepare(table, out)
+    assert caught.value.exit_code == 4
+    assert "truncated" in caught.value.failures["sub-02"]
+    dataset = PreparedDataset.open(out)
+    assert dataset.names == ("sub-01", "sub-03")
+    assert dataset.case("sub-03").values("T2w").any()
+    assert sorted(os.listdir(out / "cases")) == ["sub-01", "sub-03"]
+
+
+def test_when_all_fail_it_is_an_input_error(heads, tmp_path):
+    table, out = heads(2), tmp_path / "out"
+    for path in table.parent.glob("*/T1w.nii.gz"):
+        path.write_text("not a scan")
+    with pytest.raises(InputError, match=r"none of the 2 cases could be prepared; the first one: .*T1w"):
+        prepare(table, out)
+    with pytest.raises(InputError, match="holds no finished case"):
+        PreparedDataset.open(out)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda d: d * 0, "every voxel is zero"),
+        (lambda d: np.where(d > 150, np.nan, d) if (d > 150).any() else d * np.nan, "NaN or infinite"),
+        (lambda d: d[:, :, 0], "has 2 axes"),
+        (lambda d: np.stack([d] * 2, -1), "has 4 axes"),
+        (lambda d: d[:0], "has no voxels"),
+        (lambda d: d * 0 + 5, "no foreground was found|no contrast"),
+    ],
+)
+def test_bad_scans_are_named(heads, tmp_path, spoil, words):
+    table = heads(1)
+    path = table.parent / "sub-01/T1w.nii.gz"
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(spoil(image.get_fdata(dtype=np.float32)), image.affine), path)
+    with pytest.raises(InputError, match=words) as caught:
+        prepare(table, tmp_path / "out")
+    assert "T1w.nii.gz" in str(caught.value)
+
+
+def test_sources_on_grids_that_do_not_overlap(heads, tmp_path):
+    table = heads(1)
+    path = table.parent / "sub-01/T2w.nii.gz"
+    image = nib.load(path)
+    affine = image.affine.copy()
+    affine[0, 3] += 100
+    nib.save(nib.Nifti1Image(image.get_fdata(dtype=np.float32), affine), path)
+    with pytest.raises(InputError, match=r"T2w\.nii\.gz: shares only 0% of its field of view with .*T1w\.nii\.gz"):
+        prepare(table, tmp_path / "out")
+
+
+def test_an_empty_label_map_as_mask(heads, save, tmp_path):
+    table = heads(1)
+    save("raw/sub-01/labels.nii.gz", np.zeros((20, 24, 16), np.uint8))
+    with pytest.raises(InputError, match=r"labels\.nii\.gz: gives an empty mask"):
+        prepare(table, tmp_path / "out", PrepareSettings(mask="labels"))
+
+
+def test_labels_beyond_16_bits(heads, save, tmp_path):
+    table = heads(1)
+    save("raw/sub-01/labels.nii.gz", np.full((20, 24, 16), 40000, np.int32))
+    with pytest.raises(InputError, match=r"labels\.nii\.gz: holds labels beyond"):
+        prepare(table, tmp_path / "out")
+    assert not (tmp_path / "out" / "cases" / "sub-01").exists()
+
+
+def test_output_folders_that_are_not_ours(heads, tmp_path):
+    table = heads(1)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("do not touch")
+    with pytest.raises(InputError, match="is not empty and is no prepared dataset"):
+        prepare(table, tmp_path / "mine")
+    assert os.listdir(tmp_path / "mine") == ["thesis.txt"]
+    with pytest.raises(InputError, match="is a file; give a folder"):
+        prepare(table, tmp_path / "mine" / "thesis.txt")
+    with pytest.raises(InputError, match="cannot be written"):
+        prepare(table, tmp_path / "mine" / "thesis.txt" / "out")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only_output(heads, tmp_path):
+    table = heads(1)
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(InputError, match="cannot be written"):
+        prepare(table, tmp_path / "closed" / "out")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (PrepareSettings(modalities=("T1w", "Flair")), r"modalities: no case has 'Flair'"),
+        (PrepareSettings(exclude=("sub-7",)), r"exclude: no case 'sub-7'"),
+        (PrepareSettings(intensity={"T1": "zscore"}), r"intensity\.T1: no such modality; did you mean 'T1w'"),
+        (PrepareSettings(reference="labels"), r"reference = 'labels' is not among the modalities"),
+    ],
+)
+def test_settings_that_the_dataset_does_not_have(heads, tmp_path, settings, words):
+    with pytest.raises(RecipeError, match=words):
+        prepare(heads(1), tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_exclude_and_choose(heads, tmp_path):
+    dataset = prepare(heads(3), tmp_path / "out", PrepareSettings(modalities=("T2w",), exclude=("sub-02",)))
+    assert dataset.names == ("sub-01", "sub-03")
+    assert dataset.case("sub-01").modalities == ("T2w",)
+    with pytest.raises(InputError, match="every case is excluded"):
+        prepare(heads(1), tmp_path / "other", PrepareSettings(exclude=("sub-01",)))
+
+
+def test_colour_is_stored_as_colour_and_mapped(save, tmp_path):
+    rng = np.random.default_rng(0)
+    colour = rng.integers(0, 256, (12, 10, 8, 3), dtype=np.uint8)
+    colour[:3] = 0
+    rgb = np.ascontiguousarray(colour).view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]
+    save("raw/p1/cryo.nii.gz", rgb, np.eye(4))
+    case = prepare(tmp_path / "raw", tmp_path / "out", PrepareSettings(mask="nonzero")).case("p1")
+    values = case.values("cryo")
+    assert values.dtype == np.uint8
+    np.testing.assert_array_equal(values, np.moveaxis(colour, -1, 0))
+    assert nib.load(tmp_path / "out/cases/p1/cryo.nii").header["datatype"] == 128
