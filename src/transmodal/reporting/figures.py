@@ -30,6 +30,13 @@ _ERROR_COLOURS = ("#b3e5ff", "#3aa0e0", "#0d3f73", "#000000", "#8a1c14", "#ef6a4
 _LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 _DPI = 100
 _GAP = 4
+
+_Box = tuple[int, int, int, int]
+"""Left, upper edge, width and height in pixels."""
+
+Line = tuple[Sequence[float | int], Sequence[float | int]]
+"""Steps and values."""
+
 _INK, _FAINT = "#1c2126", "#9aa3ab"
 
 
@@ -139,7 +146,7 @@ def panel(images: Sequence[tuple[str, Picture]], window: tuple[float, float]) ->
         return _png(figure)
 
 
-def curves(lines: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]) -> bytes:
+def curves(lines: Mapping[str, Mapping[str, Line]]) -> bytes:
     """Small charts side by side, three in a row.
 
     Args:
@@ -228,30 +235,33 @@ def _png(figure: "Figure", *, few_colours: bool = False) -> bytes:
 
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-    if few_colours:
-        picture = picture.quantize(palette=_palette(), dither=Image.Dither.NONE)
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+    picture = _with_palette(pixels) if few_colours else Image.fromarray(pixels)
     buffer = io.BytesIO()
     picture.save(buffer, format="png", optimize=True)
     return buffer.getvalue()
 
 
-def _palette() -> Any:
-    """160 greys, 95 colours of the error scale, and the mark of NaN: a third of the size, for a page to e-mail."""
+def _with_palette(pixels: np.ndarray) -> Any:
+    """The picture in 160 greys, 95 colours of the error scale and the mark of NaN: a third of the size."""
     from PIL import Image
 
-    greys = np.repeat(np.round(np.linspace(0, 255, 160)), 3)
-    errors = np.round(255 * error_colours()(np.linspace(0, 1, 95))[:, :3]).ravel()
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(np.concatenate([greys, errors, (255, 0, 255)]).astype(np.uint8).tobytes())
-    return palette
+    greys = np.repeat(np.linspace(0, 255, 160), 3).reshape(-1, 3)
+    palette = np.concatenate([greys, 255 * error_colours()(np.linspace(0, 1, 95))[:, :3], [(255, 0, 255)]]).round()
+    packed = (pixels.astype(np.int32) << (16, 8, 0)).sum(axis=-1)
+    found, place = np.unique(packed, return_inverse=True)
+    colours = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
+    nearest = ((colours[:, None] - palette) ** 2).sum(axis=-1).argmin(axis=1)
+    picture = Image.fromarray(nearest[place].reshape(packed.shape).astype(np.uint8))
+    picture.putpalette(palette.astype(np.uint8).tobytes())
+    return picture
 
 
 def _size(picture: Picture, spacing: tuple[float, float]) -> tuple[float, float]:
     return picture.shape[0] * spacing[0], picture.shape[1] * spacing[1]
 
 
-def _axes(figure: "Figure", box: tuple[float, float, float, float]) -> Any:
+def _axes(figure: "Figure", box: _Box) -> Any:
     left, upper, across, down = box
     wide, high = figure.get_size_inches() * _DPI
     axes = figure.add_axes((left / wide, 1 - (upper + down) / high, across / wide, down / high))
@@ -261,7 +271,7 @@ def _axes(figure: "Figure", box: tuple[float, float, float, float]) -> Any:
 
 def _slice(
     figure: "Figure",
-    box: tuple[float, float, float, float],
+    box: _Box,
     picture: Picture,
     window: tuple[float, float],
     spacing: tuple[float, float],
@@ -277,7 +287,7 @@ def _slice(
 
 def _error(
     figure: "Figure",
-    box: tuple[float, float, float, float],
+    box: _Box,
     error: np.ndarray,
     limit: float,
     spacing: tuple[float, float],
@@ -288,13 +298,13 @@ def _error(
     axes.imshow(error.T, cmap=colours, vmin=-limit, vmax=limit, origin="lower", aspect=aspect)
 
 
-def _write(figure: "Figure", x: float, y: float, text: str, **style: Any) -> None:
+def _write(figure: "Figure", x: float | int, y: float | int, text: str, **style: Any) -> None:
     wide, high = figure.get_size_inches() * _DPI
     look: dict[str, Any] = {"color": "#e6e9ec", "size": 9, "va": "top"} | style
     figure.text(x / wide, 1 - y / high, text, **look)
 
 
-def _letters(figure: "Figure", box: tuple[float, float, float, float], corner: str) -> None:
+def _letters(figure: "Figure", box: _Box, corner: str) -> None:
     left, upper, across, down = box
     _write(figure, left + 3, upper + down / 2, "L", va="center", weight="bold")
     _write(figure, left + across - 3, upper + down / 2, "R", va="center", ha="right", weight="bold")
@@ -308,9 +318,9 @@ def _bars(figure: "Figure", size: tuple[int, int], scale: Scale, *, with_errors:
     if with_errors:
         limit = f"{scale.error:.4g}"
         bars.append(("prediction − reference", error_colours(), f"−{limit}", f"+{limit}{unit}"))
-    length = min(240, size[0] / 2 - 40)
+    length = min(240, size[0] // 2 - 40)
     for index, (name, colours, first, last) in enumerate(bars):
-        left = _GAP + 8 + index * (size[0] / 2)
+        left = _GAP + 8 + index * (size[0] // 2)
         upper = size[1] - 44
         _write(figure, left, upper, name)
         axes = _axes(figure, (left, upper + 15, length, 9))
@@ -327,7 +337,7 @@ def _plain(axes: Any) -> None:
     axes.set_axisbelow(True)
 
 
-def _wide(named: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> bool:
+def _wide(named: Mapping[str, Line]) -> bool:
     """Whether values are positive and span more than two powers of ten."""
     values = np.concatenate([np.asarray(v, dtype=float) for _, v in named.values()])
     values = values[np.isfinite(values)]

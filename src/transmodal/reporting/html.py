@@ -205,7 +205,7 @@ def _training(contents: Contents) -> str:
     caption = (
         f"Weighted loss terms of each player, and validation scores on whole volumes. Last step: {last['step']}"
     )
-    caption += f", after {_duration(last['seconds'])} of training." if "seconds" in last else "."
+    caption += f", after {_duration(float(last['seconds']))} of training." if "seconds" in last else "."
     return sections.image(figures.curves(charts), "Training curves", caption, shrink=2)
 
 

@@ -215,7 +215,8 @@ def files(folder: Path, page: Path) -> str:
     return f'<table class="plain"><tbody>{"".join(lines)}</tbody></table>' if lines else ""
 
 
-def _bytes(size: float) -> str:
+def _bytes(count: int) -> str:
+    size = float(count)
     for unit in ("bytes", "kB", "MB"):
         if size < 1000:
             return f"{size:.3g} {unit}"

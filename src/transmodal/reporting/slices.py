@@ -73,7 +73,7 @@ class View:
     along: slice
     inside: tuple[np.ndarray, ...] | None
 
-    def crop(self, picture: Picture) -> Picture:
+    def crop(self, picture: Picture) -> Float[np.ndarray, "U V *colour"]:
         """The part of a slice that is shown."""
         return picture[self.across, self.along]
 
