@@ -86,7 +86,7 @@ def test_the_whole_job_in_commands(call: Run, cohort: Path, recipe_file: Path, t
     for folder in ("run", "e"):
         code, out, err = call("report", tmp_path / folder, "-q")
         assert code == 0, err
-        assert Path(out.strip()).read_text().startswith("<!doctype html")
+        assert Path(out.strip()).read_text().startswith("<!DOCTYPE html>")
     code, _, err = call("train", recipe_file, "--out", tmp_path / "run", "-q")
     assert code == 5
     assert "--resume" in err
