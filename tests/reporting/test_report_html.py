@@ -211,3 +211,17 @@ def test_methods_text_says_what_the_folder_says_and_no_more(run_of: Make) -> Non
     for word in ("Training took", "were split", "Computations used", "Transmodal 0.1.0"):
         assert word not in part
     assert "with pix2pix in Transmodal." in part
+
+
+@pytest.mark.parametrize(("regions", "folds"), [(2, 0), (6, 5)])
+def test_regions_have_tables_of_their_own(run_of: Make, regions: int, folds: int) -> None:
+    folder = run_of(["a"])
+    for name in ("run.json", "log.jsonl", "report.json"):
+        (folder / name).unlink()
+    lines = (folder / "evaluation.csv").read_text().splitlines()
+    more = [line.replace(",mask,", f",area {i},") for i in range(1, regions) for line in lines[1:]]
+    (folder / "evaluation.csv").write_text("\n".join([*lines, *more]) + "\n")
+    found = page_of(folder)
+    assert found.tags.count("details") == folds
+    assert [row[0] for row in found.rows].count("identity floor") == regions
+    assert f"Values of {regions - 1} more region(s) are in evaluation.csv: area 1" in found.text

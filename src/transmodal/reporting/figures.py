@@ -245,13 +245,15 @@ def _png(figure: "Figure", *, few_colours: bool = False) -> bytes:
 def _with_palette(pixels: np.ndarray) -> Any:
     """The picture in 160 greys, 95 colours of the error scale and the mark of NaN: a third of the size."""
     from PIL import Image
+    from scipy.spatial import cKDTree
 
     greys = np.repeat(np.linspace(0, 255, 160), 3).reshape(-1, 3)
     palette = np.concatenate([greys, 255 * error_colours()(np.linspace(0, 1, 95))[:, :3], [(255, 0, 255)]]).round()
-    packed = (pixels.astype(np.int32) << (16, 8, 0)).sum(axis=-1)
+    red, green, blue = np.moveaxis(pixels.astype(np.int32), -1, 0)
+    packed = red << 16 | green << 8 | blue
     found, place = np.unique(packed, return_inverse=True)
     colours = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
-    nearest = ((colours[:, None] - palette) ** 2).sum(axis=-1).argmin(axis=1)
+    nearest = cKDTree(palette).query(colours)[1]
     picture = Image.fromarray(nearest[place].reshape(packed.shape).astype(np.uint8))
     picture.putpalette(palette.astype(np.uint8).tobytes())
     return picture
@@ -305,10 +307,14 @@ def _write(figure: "Figure", x: float | int, y: float | int, text: str, **style:
 
 
 def _letters(figure: "Figure", box: _Box, corner: str) -> None:
+    from matplotlib.patheffects import withStroke
+
     left, upper, across, down = box
-    _write(figure, left + 3, upper + down / 2, "L", va="center", weight="bold")
-    _write(figure, left + across - 3, upper + down / 2, "R", va="center", ha="right", weight="bold")
-    _write(figure, left + 3, upper + down - 3, corner, va="bottom", color=_FAINT, size=8)
+    # An outline keeps the letters readable on bright skin and bone.
+    look: dict[str, Any] = {"path_effects": [withStroke(linewidth=2.5, foreground="black")]}
+    _write(figure, left + 4, upper + down / 2, "L", va="center", weight="bold", **look)
+    _write(figure, left + across - 4, upper + down / 2, "R", va="center", ha="right", weight="bold", **look)
+    _write(figure, left + 4, upper + down - 4, corner, va="bottom", **look)
 
 
 def _bars(figure: "Figure", size: tuple[int, int], scale: Scale, *, with_errors: bool) -> None:

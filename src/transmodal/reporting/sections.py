@@ -29,6 +29,9 @@ from transmodal.reporting.toml import to_toml
 _OPEN_ROWS = 24
 """A longer table is folded."""
 
+_OPEN_REGIONS = 4
+"""Of more regions, all but the first are folded."""
+
 _UNITS = {
     "window": "Errors are in shares of the reference's own intensity window.",
     "z": "Errors are in standard deviations of the reference's intensities.",
@@ -82,7 +85,12 @@ def summary(summaries: Sequence[Summary]) -> str:
     for region in regions:
         found = lay_out(summaries, region)
         body = _summary_table(found) + bullets(verdict_lines(found))
-        parts.append(body if region == regions[0] else folded(f"Region: {region}", body))
+        if region == regions[0]:
+            parts.append(body)
+        elif len(regions) <= _OPEN_REGIONS:
+            parts.append(f"<h3>{escape(region)}</h3>{body}")
+        else:
+            parts.append(folded(f"Region: {region}", body))
     return "\n".join(parts)
 
 
