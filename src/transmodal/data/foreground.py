@@ -35,7 +35,8 @@ def foreground(volume: Volume) -> Mask:
     values = volume.data.mean(axis=0, dtype=np.float32)
     found = _above(values)
     if found.any():
-        found = largest(_filled(_closed(found, volume.grid.spacing)))
+        box = ndimage.find_objects(found.astype(np.uint8))[0]
+        found[box] = largest(_filled(_closed(found[box], volume.grid.spacing)))
     if not found.any():
         raise InputError(
             f"{volume.name}: no foreground was found in it (values {values.min():.4g} to {values.max():.4g}); "
@@ -72,7 +73,7 @@ def _above(values: Float[np.ndarray, "X Y Z"]) -> Mask:
 
 def _blank(values: Float[np.ndarray, "X Y Z"]) -> float | None:
     """The one value of empty space, or None where empty space is noise."""
-    faces = np.concatenate([np.take(values, i, axis=a).ravel() for a in range(3) for i in (0, -1)])
+    faces = np.concatenate([np.moveaxis(values, a, 0)[i].ravel() for a in range(3) for i in (0, -1)])
     levels, counts = np.unique(faces, return_counts=True)
     common = levels[counts.argmax()]
     if counts.max() < _BLANK_FACES * len(faces) or (values == common).mean() < _BLANK_SHARE:
