@@ -11,12 +11,12 @@ from jaxtyping import Float32, UInt8
 from scipy import ndimage
 
 from transmodal.data.grid import Grid
+from transmodal.data.phantom.fields import Field, Noise
 from transmodal.data.phantom.tissues import BRAIN, CODE, FREESURFER, TISSUES
 from transmodal.data.volume import Volume
 from transmodal.errors import InputError, RecipeError
 from transmodal.shapes import Mask
 
-Field = Float32[np.ndarray, "X Y Z"]
 Point = tuple[float | int, float | int, float | int]
 
 
@@ -82,7 +82,7 @@ def random_anatomy(
     rng = np.random.default_rng([seed, 1])
     grid = centred_grid(size, spacing)
     place = _placed(grid, rng)
-    noise = _Noise(grid, rng)
+    noise = Noise(grid, rng)
     labels = np.zeros(size, dtype=np.uint8)
     depth = _brain_depth(place, noise, rng)
     _shell(labels, place, depth, noise, rng)
@@ -110,7 +110,7 @@ def anatomy_from_labels(volume: Volume) -> Anatomy:
     depth = ndimage.distance_transform_edt(inside, sampling=volume.grid.spacing).astype(np.float32)
     middle = volume.affine[:3, :3] @ np.argwhere(inside).mean(axis=0) + volume.affine[:3, 3]
     place = _coordinates(volume.grid) - middle[:, None, None, None].astype(np.float32)
-    noise = _Noise(volume.grid, np.random.default_rng(0))
+    noise = Noise(volume.grid, np.random.default_rng(0))
     return Anatomy(labels, volume.grid, _coherence(place, depth, noise))
 
 
@@ -131,25 +131,6 @@ def anatomy_from_mni() -> Anatomy:
     codes[brain & (codes == 0)] = 24
     shape = (codes.shape[0], codes.shape[1], codes.shape[2])
     return anatomy_from_labels(Volume(codes[None], Grid(shape, np.asarray(grey.affine)), "MNI152"))
-
-
-class _Noise:
-    """Smooth random fields, mean 0 and standard deviation 1, in the order in which they are asked for."""
-
-    def __init__(self, grid: Grid, rng: np.random.Generator):
-        self.grid, self.rng = grid, rng
-
-    def __call__(self, width_mm: float) -> Field:
-        """A field with features of about ``width_mm``."""
-        sigma = width_mm / np.asarray(self.grid.spacing)
-        coarse = np.maximum(1, np.floor(sigma / 1.5)).astype(int)
-        shape = [-(-n // c) + 4 for n, c in zip(self.grid.shape, coarse, strict=True)]
-        field = ndimage.gaussian_filter(self.rng.standard_normal(shape, dtype=np.float32), sigma / coarse)
-        if (coarse > 1).any():
-            field = ndimage.zoom(field, coarse, order=1)
-        x, y, z = self.grid.shape
-        field = field[:x, :y, :z]
-        return ((field - field.mean()) / (field.std() + 1e-6)).astype(np.float32)
 
 
 def _coordinates(grid: Grid) -> Float32[np.ndarray, "3 X Y Z"]:
@@ -182,7 +163,7 @@ def _ellipsoid(place: Float32[np.ndarray, "3 X Y Z"], centre: Point, axes: Point
     return ((1 - radius) * np.mean(axes)).astype(np.float32)
 
 
-def _brain_depth(place: np.ndarray, noise: _Noise, rng: np.random.Generator) -> Field:
+def _brain_depth(place: np.ndarray, noise: Noise, rng: np.random.Generator) -> Field:
     """Depth below the surface of brain and its fluid: cerebrum, cerebellum and stem, positive inside."""
     grow = rng.uniform(0.97, 1.05)
     cerebrum = _ellipsoid(place, (0, 2, 6), (64 * grow, 80 * grow, 58 * grow)) + 1.6 * noise(28.0)
@@ -195,7 +176,7 @@ def _brain_depth(place: np.ndarray, noise: _Noise, rng: np.random.Generator) -> 
     return np.maximum(np.maximum(cerebrum, cerebellum), stem).astype(np.float32)
 
 
-def _shell(labels: np.ndarray, place: np.ndarray, depth: Field, noise: _Noise, rng: np.random.Generator) -> None:
+def _shell(labels: np.ndarray, place: np.ndarray, depth: Field, noise: Noise, rng: np.random.Generator) -> None:
     """From the outside in: skin, fat, muscle, bone with marrow, fluid; a face in front and a neck below."""
     thick = rng.uniform(0.9, 1.15)
     skull = 7.5 * thick + 0.8 * noise(25.0)
@@ -232,7 +213,7 @@ def _shell(labels: np.ndarray, place: np.ndarray, depth: Field, noise: _Noise, r
         labels[(eye > 0) & (surface > 0.5) & (depth < -2)] = CODE["eye"]
 
 
-def _brain(labels: np.ndarray, place: np.ndarray, depth: Field, noise: _Noise, rng: np.random.Generator) -> None:
+def _brain(labels: np.ndarray, place: np.ndarray, depth: Field, noise: Noise, rng: np.random.Generator) -> None:
     """Fluid on the outside, then a folded ribbon of grey matter about 3 mm thick, white matter within."""
     inside = depth > 0
     labels[inside] = CODE["csf"]
@@ -266,7 +247,7 @@ def _on_sphere(field: Field, grid: Grid, place: np.ndarray, radius: np.ndarray) 
     return ndimage.map_coordinates(field, index, order=1, mode="mirror")
 
 
-def _inner(labels: np.ndarray, place: np.ndarray, depth: Field, noise: _Noise, rng: np.random.Generator) -> None:
+def _inner(labels: np.ndarray, place: np.ndarray, depth: Field, noise: Noise, rng: np.random.Generator) -> None:
     """Deep nuclei and ventricles."""
     wobble = noise(12.0)
     for side in (-1, 1):
@@ -312,7 +293,7 @@ def _lesions(labels: np.ndarray, grid: Grid, lesions: int, rng: np.random.Genera
         labels[blob & (labels == CODE["white"])] = CODE["lesion"]
 
 
-def _coherence(place: np.ndarray, depth: Field, noise: _Noise) -> Field:
+def _coherence(place: np.ndarray, depth: Field, noise: Noise) -> Field:
     """Where one of five bundles dominates (1) or several cross (towards 0)."""
     x, y, z = np.abs(place[0]), place[1], place[2]
     arch = z - (22 - 0.012 * (y + 4) ** 2)

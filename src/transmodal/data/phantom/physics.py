@@ -18,7 +18,8 @@ from jaxtyping import Float32
 from scipy import ndimage
 
 from transmodal.data.modality import modality
-from transmodal.data.phantom.anatomy import Anatomy, Field
+from transmodal.data.phantom.anatomy import Anatomy
+from transmodal.data.phantom.fields import Field, few_waves
 from transmodal.data.phantom.tissues import TISSUES
 from transmodal.data.volume import Volume
 from transmodal.errors import RecipeError, nearest
@@ -108,11 +109,11 @@ def _magnetic(
     subject = np.random.default_rng([seed, 3])
     vary = {name: float(subject.normal(1, 0.04)) for name in TISSUES}
     # Relaxation also varies inside a tissue: iron and myelin are not spread evenly.
-    uneven = 1 + np.float32(0.03) * _smooth(anatomy, np.random.default_rng([seed, 4]), 14.0)
+    uneven = 1 + np.float32(0.03) * few_waves(anatomy.grid, 14.0, np.random.default_rng([seed, 4]))
     clean = np.zeros(anatomy.labels.shape, dtype=np.float32)
     for name, share in shares.items():
         clean += share * np.float32(signal(contrast, name, vary[name]))
-    field = _smooth(anatomy, rng, 55.0)
+    field = few_waves(anatomy.grid, 55.0, rng)
     field = 1 + bias * field / max(float(np.abs(field).max()), 1e-6)
     spread = noise * signal(contrast, "white")
     gain = _PEAK * float(rng.uniform(0.8, 1.25))
@@ -144,12 +145,3 @@ def _section(shares: dict[str, Field], rng: np.random.Generator, noise: float) -
 
 def _grain(shape: tuple[int, ...], rng: np.random.Generator) -> Float32[np.ndarray, "..."]:
     return rng.standard_normal(shape, dtype=np.float32)
-
-
-def _smooth(anatomy: Anatomy, rng: np.random.Generator, width_mm: float) -> Field:
-    """A smooth field with mean 0 and standard deviation 1, made on a coarse lattice."""
-    shape = anatomy.labels.shape
-    size = [max(2, round(n * s / width_mm) + 1) for n, s in zip(shape, anatomy.grid.spacing, strict=True)]
-    zoom = [n / s for n, s in zip(shape, size, strict=True)]
-    field = ndimage.zoom(_grain(tuple(size), rng), zoom, order=3, grid_mode=True, mode="nearest")
-    return ((field - field.mean()) / (field.std() + 1e-6)).astype(np.float32)
