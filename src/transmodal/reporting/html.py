@@ -10,7 +10,7 @@ from typing import Any
 
 from transmodal import progress
 from transmodal.data.files import write_text
-from transmodal.reporting import figures, sections
+from transmodal.reporting import charts, sections
 from transmodal.reporting.folder import Contents, main_method, read_folder
 from transmodal.reporting.montages import choose_cases, draw
 from transmodal.reporting.prose import methods_text
@@ -177,7 +177,7 @@ def _dots(contents: Contents) -> str:
     values = {method: [found.get((method, case), float("nan")) for case in cases] for method in methods}
     better = {True: "; higher is better", False: "; lower is better", None: ""}[metric.higher_is_better]
     return sections.image(
-        figures.dots(values, metric.heading, FLOORS),
+        charts.dots(values, metric.heading, FLOORS),
         f"{metric.name} of every case and method",
         f"{metric.name}{better}. A dot is one case; a line joins the same case; a bar is the mean.",
         shrink=2,
@@ -185,10 +185,10 @@ def _dots(contents: Contents) -> str:
 
 
 def _training(contents: Contents) -> str:
-    charts: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    plots: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
 
     def add(chart: str, name: str, step: Any, value: Any) -> None:
-        steps, values = charts.setdefault(chart, {}).setdefault(name, ([], []))
+        steps, values = plots.setdefault(chart, {}).setdefault(name, ([], []))
         steps.append(step)
         values.append(float("nan") if value is None else value)
 
@@ -199,14 +199,14 @@ def _training(contents: Contents) -> str:
     for line in contents.log:
         for name, value in (line.get("validation") or {}).items():
             add(f"validation {name}", name, line["step"], value)
-    if not charts:
+    if not plots:
         return ""
     last = contents.log[-1]
     caption = (
         f"Weighted loss terms of each player, and validation scores on whole volumes. Last step: {last['step']}"
     )
     caption += f", after {_duration(float(last['seconds']))} of training." if "seconds" in last else "."
-    return sections.image(figures.curves(charts), "Training curves", caption, shrink=2)
+    return sections.image(charts.curves(plots), "Training curves", caption, shrink=2)
 
 
 def _duration(seconds: float) -> str:
