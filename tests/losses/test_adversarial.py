@@ -36,7 +36,7 @@ def test_golden_values(name):
 
 def test_vanilla_is_cross_entropy_with_logits():
     torch.manual_seed(0)
-    real, fake = torch.randn(2, 1, 5, 5), torch.randn(2, 1, 7, 7)
+    real, fake = torch.randn(2, 1, 5, 5), torch.randn(2, 1, 5, 5)
     bce = F.binary_cross_entropy_with_logits
     expected = bce(real, torch.ones_like(real)) + bce(fake, torch.zeros_like(fake))
     torch.testing.assert_close(GAMES["vanilla"].critic(real, fake), expected)
