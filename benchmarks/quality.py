@@ -1,6 +1,6 @@
 """Train recipes over all folds and put every held-out case into one table.
 
-    python benchmarks/quality.py --data SCANS --out runs recipes/regression_elderly.toml recipes/pix2pix_elderly.toml
+    python benchmarks/quality.py --data SCANS --out runs recipes/{regression,pix2pix}_elderly.toml
 
 Recipes that are given together must use the same data. Cases are prepared once. A run that is finished is not
 repeated. The table, the rows and the seconds go to OUT/quality.md, OUT/quality.csv.
@@ -11,14 +11,14 @@ import time
 from pathlib import Path
 
 from transmodal import progress
+from transmodal.data.layout import find_cases
 from transmodal.data.prepare import prepare
+from transmodal.data.volume import read_volume
 from transmodal.evaluation.summary import summarise
 from transmodal.evaluation.table import Row, read_rows, write_rows
 from transmodal.experiment.train import train
 from transmodal.inference.model import load_model
 from transmodal.inference.synthesize import synthesize_volumes
-from transmodal.data.layout import find_cases
-from transmodal.data.volume import read_volume
 from transmodal.machine import environment
 from transmodal.recipe import load_recipe
 from transmodal.reporting.tables import markdown_table

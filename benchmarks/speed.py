@@ -1,0 +1,128 @@
+"""Speed as ratios, both sides interleaved in one run, so that a machine that drifts drifts for both.
+
+    python benchmarks/speed.py
+
+Prints Markdown for benchmarks/README.md. Times are medians; ratios are medians of the ratios of neighbouring rounds.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from transmodal import registry
+from transmodal.data.batch import Batch, Task
+from transmodal.data.bring import PrepareSettings
+from transmodal.data.loader import Loader
+from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
+from transmodal.data.prepare import prepare
+from transmodal.data.sampling import Sampling
+from transmodal.evaluation.score import score
+from transmodal.inference.predict import InferenceSettings, predict
+from transmodal.machine import environment
+from transmodal.nn.convnd import use_channels_last
+from transmodal.training.loop import make_fabric
+from transmodal.training.settings import TrainingSettings
+from transmodal.training.turns import play, trained_parameters
+
+ROUNDS = 7
+
+
+def interleaved(sides: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
+    """Milliseconds of every side in every round, after one round that does not count."""
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(ROUNDS + 1):
+        for name, job in sides.items():
+            start = time.perf_counter()
+            job()
+            if number:
+                taken[name].append(1e3 * (time.perf_counter() - start))
+    return taken
+
+
+def table(title: str, sides: dict[str, Callable[[], Any]]) -> None:
+    taken = interleaved(sides)
+    base = next(iter(taken))
+    print(f"\n{title}\n\n| | ms | ratio to the first |\n|---|---:|---:|")
+    for name, values in taken.items():
+        ratio = statistics.median(v / b for v, b in zip(values, taken[base], strict=True))
+        print(f"| {name} | {statistics.median(values):.1f} | {ratio:.2f} |")
+
+
+def training_step(name: str, arguments: dict[str, Any], precision: str, channels_last: bool) -> Callable[[], Any]:
+    method = registry.build(name, Task(), arguments)
+    if channels_last:
+        use_channels_last(method)
+    fabric = make_fabric(TrainingSettings(precision=precision), "cpu")  # type: ignore[arg-type]
+    parameters = trained_parameters(method.players())
+    optimizers = {player: torch.optim.Adam(own.values()) for player, own in parameters.items()}
+    source = torch.rand(8, 1, 128, 128)
+    if channels_last:
+        source = source.contiguous(memory_format=torch.channels_last)
+    ones = torch.ones(8, 1, 128, 128, dtype=torch.bool)
+    batch = Batch(source, ones[:, :1, 0, 0], ones, torch.zeros(8, 3, 2), 2, target=source.flip(-1))
+    return lambda: play(method, [batch], optimizers, parameters, dict.fromkeys(parameters, 0.0), fabric)
+
+
+def main() -> None:
+    facts = environment()
+    print(f"{facts['processor']}, {facts['cores']} cores, torch {facts['versions']['torch']}, no GPU used")
+    small = {
+        "regression": {"width": 16},
+        "pix2pix": {"depth": 5, "width": 32, "critic_width": 32, "norm": "instance"},
+    }
+    for name, arguments in small.items():
+        table(
+            f"One training step, {name} {arguments}, batch 8, 128 × 128",
+            {
+                "fp32": training_step(name, arguments, "fp32", False),
+                "fp32, channels last": training_step(name, arguments, "fp32", True),
+                "bf16 autocast, channels last (the default here)": training_step(name, arguments, "bf16", True),
+            },
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        settings = PhantomSettings(subjects=4, contrasts=("T1w", "T2w"))
+        start = time.perf_counter()
+        cohort = write_cohort(Path(folder) / "cohort", settings)
+        drawn = time.perf_counter() - start
+        start = time.perf_counter()
+        dataset = prepare(cohort, Path(folder) / "prepared", PrepareSettings())
+        brought = time.perf_counter() - start
+        print(f"\nPhantom, 2 contrasts of 96³: {drawn / 4:.2f} s a subject. Prepare: {brought / 4:.2f} s a case.")
+        sampling = Sampling(size=(96, 96))
+        loader = Loader(dataset, dataset.names, Task(), sampling, batch_size=8)
+        start = time.perf_counter()
+        for step in range(50):
+            loader.batch(step)
+        print(f"Loader: {1e3 * (time.perf_counter() - start) / 50:.1f} ms for a batch of 8 slices.")
+        case = dataset.case(dataset.names[0])
+        method = registry.build("pix2pix", Task(), small["pix2pix"]).eval()
+        fast = registry.build("pix2pix", Task(), small["pix2pix"]).eval()
+        use_channels_last(fast)
+
+        def whole(network: Any, precision: str) -> Callable[[], Any]:
+            chosen = InferenceSettings(precision=precision)  # type: ignore[arg-type]
+            images = {"T1w": case.values("T1w")}
+            return lambda: predict(network, Task(), images, case.fits, case.mask(), sampling, chosen)
+
+        table(
+            "A 96³ volume through pix2pix (width 32, depth 5), slices of 96 × 96",
+            {
+                "fp32": whole(method, "fp32"),
+                "fp32, channels last (the default)": whole(fast, "fp32"),
+                "bf16 autocast, channels last": whole(fast, "bf16"),
+            },
+        )
+        one = np.asarray(case.values("T1w"))
+        start = time.perf_counter()
+        score(one, one + 1, np.asarray(case.mask()), case="x", method="x", data_range=1000.0, unit="a.u.")
+        print(f"\nAll five metrics of a 96³ volume: {time.perf_counter() - start:.2f} s.")
+
+
+if __name__ == "__main__":
+    main()
