@@ -1,6 +1,8 @@
 """The loop: resuming is exact, accumulation equals a larger batch, and a broken game stops with a sentence."""
 
 import json
+import os
+import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from transmodal.methods._method import Facts, Objectives, Players
 from transmodal.recipe import make_recipe
 from transmodal.schema import override
 from transmodal.training.loop import CHECKPOINT, fit, make_fabric
+from transmodal.training.monitor import read_log
 from transmodal.training.settings import TrainingSettings
 from transmodal.training.turns import play, trained_parameters
 
@@ -89,11 +92,9 @@ def test_a_resumed_training_is_the_uninterrupted_one_bit_for_bit(
     assert logs[0] == logs[1]
 
 
-def test_resume_refuses_another_recipe_a_damaged_file_and_nothing(tmp_path: Path) -> None:
+def test_resume_refuses_a_damaged_file(tmp_path: Path) -> None:
     settings = TrainingSettings(steps=2, precision="fp32", validate_every=0)
-    with pytest.raises(InputError, match="no checkpoint"):
-        run_fit(tmp_path, "regression", settings, resume=True)
-    run_fit(tmp_path, "regression", settings)
+    run_fit(tmp_path, "regression", settings, resume=True)  # nothing there yet: it begins
     path = tmp_path / CHECKPOINT
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InputError, match="damaged"):
@@ -125,6 +126,29 @@ def test_accumulating_two_batches_equals_one_of_both(name: str) -> None:
         states.append(method.state_dict())
     for key, value in states[0].items():
         torch.testing.assert_close(value, states[1][key], rtol=1e-4, atol=1e-6)
+
+
+def test_an_interrupt_waits_for_the_step_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = TrainingSettings(steps=8, precision="fp32", log_every=3, validate_every=0)
+    whole = run_fit(tmp_path / "whole", "pix2pix", settings)
+    own = random_batch
+
+    def press_ctrl_c(step: int) -> Batch:
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return own(step)
+
+    monkeypatch.setitem(globals(), "random_batch", press_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        run_fit(tmp_path / "cut", "pix2pix", settings)
+    monkeypatch.setitem(globals(), "random_batch", own)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed = run_fit(tmp_path / "cut", "pix2pix", settings, resume=True)
+    assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in whole.state_dict().items())
+    logs = [read_log(tmp_path / folder / "log.jsonl") for folder in ("whole", "cut")]
+    assert [line.get("terms") for line in logs[0]] == [line.get("terms") for line in logs[1]]
 
 
 class Broken(nn.Module):

@@ -32,12 +32,14 @@ class Progress:
         seconds: wall-clock time spent training, over all sittings.
         best: best validation score so far, or None.
         best_step: the step it was reached at.
+        logged: the step of the last line of loss terms in the log.
     """
 
     step: int = 0
     seconds: float = 0.0
     best: float | None = None
     best_step: int = 0
+    logged: int = 0
 
 
 def save_checkpoint(
@@ -45,16 +47,18 @@ def save_checkpoint(
     method: nn.Module,
     optimizers: Mapping[str, Optimizer],
     average: Average | None,
+    sums: Mapping[str, Tensor],
     progress: Progress,
     recipe_hash: str,
 ) -> None:
-    """Write the checkpoint, whole or not at all."""
+    """Write the checkpoint, whole or not at all; ``sums`` are the loss terms that wait for the next log line."""
     tensors = {f"method.{k}": v for k, v in method.state_dict().items()}
     for player, optimizer in optimizers.items():
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{player}.{index}.{key}": torch.as_tensor(v) for key, v in state.items()}
     if average is not None:
         tensors |= {f"ema.{name}": value for name, value in average.values.items()}
+    tensors |= {f"sum.{name}": value for name, value in sums.items()}
     about = {"format": FORMAT, "recipe": recipe_hash, "progress": json.dumps(asdict(progress))}
     # Networks may share or stride memory (channels_last); safetensors wants plain, separate tensors.
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
@@ -67,8 +71,11 @@ def load_checkpoint(
     optimizers: Mapping[str, Optimizer],
     average: Average | None,
     recipe_hash: str,
-) -> Progress:
+) -> tuple[Progress, dict[str, Tensor]]:
     """Put a checkpoint back into networks, optimisers and average.
+
+    Returns:
+        How far the training was, and the sums given to :func:`save_checkpoint`.
 
     Raises:
         InputError: no checkpoint, a damaged or foreign file, or one of another recipe.
@@ -91,7 +98,7 @@ def load_checkpoint(
     if average is not None:
         for name, value in _under(tensors, "ema.").items():
             average.values[name].copy_(value)
-    return Progress(**json.loads(about["progress"]))
+    return Progress(**json.loads(about["progress"])), _under(tensors, "sum.")
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

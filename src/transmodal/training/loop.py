@@ -25,6 +25,7 @@ from transmodal.training.monitor import Monitor
 from transmodal.training.optim import optimizer, set_rate
 from transmodal.training.seed import seed_step
 from transmodal.training.settings import TrainingSettings
+from transmodal.training.stop import interrupts
 from transmodal.training.turns import play, trained_parameters
 
 CHECKPOINT = "last/checkpoint.safetensors"
@@ -71,10 +72,13 @@ def fit(
         higher_is_better: of the score called ``settings.monitor``.
         validate: called with averaged weights in place; its scores decide what is best.
         keep: called, with the same weights in place, whenever they are the best so far.
-        resume: go on from ``last/`` in ``folder``.
+        resume: go on from ``last/`` in ``folder``, if there is a checkpoint.
 
     Returns:
         How far it came.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, once the step is finished and a checkpoint is written.
     """
     assert isinstance(method, nn.Module)
     method.to(fabric.device)
@@ -84,15 +88,14 @@ def fit(
     optimizers = {player: optimizer(named.values(), own[player]) for player, named in parameters.items()}
     everything = {name: p for named in parameters.values() for name, p in named.items()}
     average = Average(everything, settings.ema) if settings.ema else None
-    done = Progress()
-    if resume:
-        done = load_checkpoint(folder / CHECKPOINT, method, optimizers, average, recipe_hash)
+    done, sums = Progress(), dict[str, Tensor]()
+    if resume and (folder / CHECKPOINT).exists():
+        done, sums = load_checkpoint(folder / CHECKPOINT, method, optimizers, average, recipe_hash)
+        sums = {name: value.to(fabric.device) for name, value in sums.items()}
     limits = {player: s.clip for player, s in own.items()}
     clock = time.monotonic() - done.seconds
-    sums: dict[str, Tensor] = {}
-    logged = done.step
 
-    with Monitor(folder, done.step) as monitor:
+    with Monitor(folder, done.step) as monitor, interrupts() as asked_to_stop:
         steps = range(done.step, settings.steps)
         for step, batches in progress.track(
             _prefetch(batch, steps, settings.accumulate), "training", settings.steps, done.step
@@ -111,21 +114,22 @@ def fit(
             out_of_time = bool(settings.minutes) and seconds >= 60 * settings.minutes
             last = count == settings.steps or out_of_time
             validated = last or bool(settings.validate_every and count % settings.validate_every == 0)
-            saved = validated or bool(settings.save_every and count % settings.save_every == 0)
-            # A line at every checkpoint: a resumed run then starts its next mean where this one would.
-            if count % settings.log_every == 0 or saved:
-                means = {name: (value / (count - logged)).item() for name, value in sums.items()}
+            if count % settings.log_every == 0 or last:
+                means = {name: (value / (count - done.logged)).item() for name, value in sums.items()}
                 monitor.terms(count, seconds, means, rates)
                 progress.event("terms", step=count, **means)
                 progress.note("  ".join(f"{name} {value:.3g}" for name, value in list(means.items())[:3]))
-                sums, logged = {}, count
+                sums, done = {}, replace(done, logged=count)
             done = replace(done, step=count, seconds=seconds)
             if validated:
                 done = _judge(method, average, settings, monitor, done, higher_is_better, validate, keep)
                 # Validation is not training: its time does not count against ``minutes``.
                 clock = time.monotonic() - done.seconds
-            if saved:
-                save_checkpoint(folder / CHECKPOINT, method, optimizers, average, done, recipe_hash)
+            stop = asked_to_stop()
+            if validated or stop or (settings.save_every and count % settings.save_every == 0):
+                save_checkpoint(folder / CHECKPOINT, method, optimizers, average, sums, done, recipe_hash)
+            if stop and not last:
+                raise KeyboardInterrupt
             if last:
                 break
     return done

@@ -1,0 +1,39 @@
+"""Stop: an interrupt waits for the end of the step, so that the checkpoint it leaves is whole."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from transmodal import progress
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """Inside this context the first Ctrl-C (or SIGTERM) only asks; the second one interrupts at once.
+
+    Yields:
+        A function that tells whether somebody asked. Outside the main thread nobody can.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked = threading.Event()
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        progress.say("stopping after this step; --resume goes on from there (Ctrl-C again: at once)")
+
+    for number in _SIGNALS:
+        signal.signal(number, ask)
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
