@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py
 
-Prints Markdown for benchmarks/README.md. Times are medians; ratios are medians of the ratios of neighbouring rounds.
+Prints Markdown for benchmarks/README.md. Times are medians; ratios are medians of the ratios within a round.
 """
 
 import statistics

@@ -16,14 +16,18 @@ from transmodal.recipe import make_recipe
 
 
 def main(out: Path) -> None:
-    settings = PhantomSettings(subjects=4, size=(32, 32, 32), spacing=6.5, contrasts=("T1w", "T2w"))
+    settings = PhantomSettings(subjects=4, size=(40, 40, 40), spacing=5.2, contrasts=("T1w", "T2w"))
     scans = write_cohort(out / "scans", settings, workers=1)
     recipe = make_recipe(
         {
             "data": {"path": str(scans), "sources": ["T1w"], "targets": ["T2w"], "folds": 4},
-            "sampling": {"size": [32, 32]},
+            "sampling": {"size": [32, 40]},
             "method": {"name": "regression", "width": 8, "depth": 2},
-            "training": {"steps": 60, "validate_every": 0, "optimizer": {"lr": 3e-3}},
+            "training": {
+                "steps": 200,
+                "validate_every": 0,
+                "optimizer": {"lr": 5e-3, "schedule": "cosine", "hold": 0.0},
+            },
         }
     )
     print(transmodal.train(recipe, out / "run"))  # the method beside both floors
