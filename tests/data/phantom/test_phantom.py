@@ -1,6 +1,8 @@
 """The phantom: physics against hand-made values, anatomy against heads, misalignment against the truth."""
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ SIZE = (48, 48, 48)
 
 @pytest.fixture(scope="module")
 def head() -> Anatomy:
-    return random_anatomy(SIZE, 4.4, seed=1, lesions=6)
+    return random_anatomy(SIZE, 4.6, seed=1, lesions=6)
 
 
 def test_signal_equations_by_hand() -> None:
@@ -63,8 +65,8 @@ def test_shares_sum_to_one(head: Anatomy) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_brain_is_a_brain(seed: int) -> None:
-    anatomy = random_anatomy(SIZE, 4.4, seed=seed)
-    litres = anatomy.brain().sum() * 4.4**3 / 1e6
+    anatomy = random_anatomy(SIZE, 4.6, seed=seed)
+    litres = anatomy.brain().sum() * 4.6**3 / 1e6
     assert 1.0 < litres < 1.6
     counts = {name: int((anatomy.labels == code).sum()) for name, code in CODE.items()}
     assert 0.5 < counts["grey"] / counts["white"] < 2
@@ -134,6 +136,20 @@ def test_missing_contrasts_are_left_out_but_never_the_first(tmp_path: Path) -> N
     assert read_volume(tmp_path / "sub-001" / "T1w.nii.gz").grid.shape == (16, 16, 16)
 
 
+def test_the_truth_about_misalignment_is_written(tmp_path: Path) -> None:
+    settings = PhantomSettings(
+        subjects=1, size=(16, 16, 16), spacing=13.0, contrasts=("T1w", "T2w"), noise=0.0, bias=0.0, jitter_mm=3.0,
+        motion={"T2w": Motion(translation_mm=(5.0, 0.0, 0.0))},
+    )  # fmt: skip
+    write_cohort(tmp_path, settings, workers=1)
+    moved = json.loads((tmp_path / "truth.json").read_text())["sub-001"]["motion"]["T2w"]["translation_mm"]
+    assert moved != [5.0, 0.0, 0.0]
+    still = subject(0, replace(settings, motion={}))["T2w"]
+    again = misalign(still, Motion(translation_mm=tuple(moved)))
+    written = read_volume(tmp_path / "sub-001" / "T2w.nii.gz").data
+    assert np.abs(again.data - written).max() <= 1  # stored as whole numbers
+
+
 def test_translation_by_whole_voxels_is_a_shift() -> None:
     rng = np.random.default_rng(0)
     volume = Volume(rng.normal(size=(1, 12, 12, 12)).astype(np.float32), centred_grid((12, 12, 12), 2.0))
@@ -150,7 +166,7 @@ def test_rotation_by_a_quarter_turn_is_exact() -> None:
 
 def test_a_subvoxel_translation_is_found_again_by_phase_correlation(head: Anatomy) -> None:
     fixed = simulate(head, "T1w", seed=1, noise=0.0)
-    moved = misalign(fixed, Motion(translation_mm=(2.2, 0.0, 0.0)), order=3)
+    moved = misalign(fixed, Motion(translation_mm=(2.3, 0.0, 0.0)), order=3)
     from skimage.registration import phase_cross_correlation
 
     shift, *_ = phase_cross_correlation(moved.data[0], fixed.data[0], upsample_factor=50, normalization=None)
@@ -193,6 +209,12 @@ def test_anatomy_from_freesurfer_codes() -> None:
         ({"contrasts": ()}, "contrasts"),
         ({"missing": 1.0}, "missing"),
         ({"mask": "skull"}, "mask"),
+        ({"size": (96, 96, 8)}, "size"),
+        ({"spacing": 0.0}, "spacing"),
+        ({"noise": -1.0}, "noise"),
+        ({"bias": 2.0}, "bias"),
+        ({"lesions": -1}, "lesions"),
+        ({"jitter_mm": float("nan")}, "jitter_mm"),
         ({"motion": {"T3w": Motion()}}, "T3w"),
     ],
 )

@@ -62,13 +62,13 @@ def centred_grid(size: tuple[int, int, int], spacing: float) -> Grid:
 
 
 def random_anatomy(
-    size: tuple[int, int, int] = (96, 96, 96), spacing: float = 2.2, *, seed: int, lesions: int = 0
+    size: tuple[int, int, int] = (96, 96, 96), spacing: float = 2.3, *, seed: int, lesions: int = 0
 ) -> Anatomy:
     """A head that nobody has.
 
     Args:
         size: voxels along X, Y, Z; at least 16 each.
-        spacing: edge of a voxel in mm; 96 voxels of 2.2 mm hold a whole head.
+        spacing: edge of a voxel in mm; 96 voxels of 2.3 mm hold a whole head.
         seed: of everything that is random.
         lesions: how many white-matter lesions.
 
@@ -77,8 +77,8 @@ def random_anatomy(
     """
     if min(size) < 16:
         raise RecipeError(f"phantom size = {list(size)}: give at least 16 voxels along every axis")
-    if spacing <= 0 or lesions < 0:
-        raise RecipeError(f"phantom spacing = {spacing}, lesions = {lesions}: must be positive")
+    if not spacing > 0 or lesions < 0 or seed < 0:
+        raise RecipeError(f"phantom spacing = {spacing}, lesions = {lesions}, seed = {seed}: must be positive")
     rng = np.random.default_rng([seed, 1])
     grid = centred_grid(size, spacing)
     place = _placed(grid, rng)
@@ -148,8 +148,8 @@ def _placed(grid: Grid, rng: np.random.Generator) -> Float32[np.ndarray, "3 X Y 
         one[axes[0], axes[0]], one[axes[0], axes[1]], one[axes[1], axes[0]], one[axes[1], axes[1]] = c, -s, s, c
         turn = turn @ one
     extents = np.asarray(grid.shape) * np.asarray(grid.spacing)
-    # A head is about 165 x 205 x 200 mm; in a smaller box it is made to fit.
-    fit = min(1.0, float((extents / [172, 212, 206]).min()))
+    # A head is about 165 x 215 x 200 mm; in a smaller box it is made to fit.
+    fit = min(1.0, float((extents / [172, 221, 206]).min()))
     stretch = fit * rng.uniform(0.95, 1.04, 3)
     middle = rng.uniform(-2, 2, 3) + np.array([0, 0, 14 * fit])
     place = _coordinates(grid) - middle.reshape(3, 1, 1, 1).astype(np.float32)
