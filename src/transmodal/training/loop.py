@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,32 +149,18 @@ def _judge(
     """Validate the weights that would be shipped, and keep them if they are the best so far."""
     assert isinstance(method, nn.Module)
     method.eval()
-    if average is None:
-        return _judge_in_place(settings, monitor, done, higher_is_better, validate, keep)
-    with average.in_place():
-        return _judge_in_place(settings, monitor, done, higher_is_better, validate, keep)
-
-
-def _judge_in_place(
-    settings: TrainingSettings,
-    monitor: Monitor,
-    done: Progress,
-    higher_is_better: bool,
-    validate: Validate,
-    keep: Keep,
-) -> Progress:
-    scores = validate(done.step, monitor)
-    monitor.validation(done.step, done.seconds, scores)
-    progress.event("validation", step=done.step, **scores)
-    shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
-    score = scores[settings.monitor]
-    sign = 1 if higher_is_better else -1
-    better = done.best is None or sign * score > sign * done.best
-    progress.say(f"step {done.step}: {shown}{' (best so far)' if better else ''}")
-    if not better:
-        return done
-    keep(done.step)
-    return replace(done, best=score, best_step=done.step)
+    with average.in_place() if average is not None else nullcontext():
+        scores = validate(done.step, monitor)
+        monitor.validation(done.step, done.seconds, scores)
+        progress.event("validation", step=done.step, **scores)
+        score, sign = scores[settings.monitor], 1 if higher_is_better else -1
+        better = done.best is None or sign * score > sign * done.best
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        progress.say(f"step {done.step}: {shown}{' (best so far)' if better else ''}")
+        if not better:
+            return done
+        keep(done.step)
+        return replace(done, best=score, best_step=done.step)
 
 
 def _prefetch(batch: Callable[[int], Batch], steps: range, accumulate: int) -> Iterator[tuple[int, list[Batch]]]:
