@@ -16,17 +16,17 @@ from transmodal.recipe import make_recipe
 
 
 def main(out: Path) -> None:
-    settings = PhantomSettings(subjects=4, size=(40, 40, 40), spacing=5.2, contrasts=("T1w", "T2w"))
+    settings = PhantomSettings(subjects=4, size=(32, 32, 32), spacing=6.9, contrasts=("T1w", "FA"))
     scans = write_cohort(out / "scans", settings, workers=1)
     recipe = make_recipe(
         {
-            "data": {"path": str(scans), "sources": ["T1w"], "targets": ["T2w"], "folds": 4},
-            "sampling": {"size": [32, 40]},
+            "data": {"path": str(scans), "sources": ["T1w"], "targets": ["FA"], "folds": 4},
+            "sampling": {"size": [32, 32]},
             "method": {"name": "regression", "width": 8, "depth": 2},
             "training": {
-                "steps": 200,
+                "steps": 150,
                 "validate_every": 0,
-                "optimizer": {"lr": 5e-3, "schedule": "cosine", "hold": 0.0},
+                "optimizer": {"lr": 2e-3, "schedule": "cosine", "hold": 0.0},
             },
         }
     )
@@ -34,8 +34,8 @@ def main(out: Path) -> None:
 
     model = transmodal.load_model(out / "run" / "model")
     t1w = nibabel.load(scans / "sub-001" / "T1w.nii.gz")
-    t2w = transmodal.synthesize(model, t1w)
-    nibabel.save(t2w, out / "sub-001_synth-T2w.nii.gz")
+    fa = transmodal.synthesize(model, t1w)
+    nibabel.save(fa, out / "sub-001_synth-FA.nii.gz")
     print("report:", transmodal.report(out / "run"))
 
 

@@ -12,7 +12,8 @@ from transmodal.data.prepare import prepare
 from transmodal.experiment.train import train
 from transmodal.recipe import Recipe, make_recipe
 
-torch.set_num_threads(2)
+# One thread: the tests are small, and two threads wait for each other on a busy machine.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ def test_an_example_is_short(path: Path) -> None:
 
 def test_from_scans_to_scores(tmp_path: Path) -> None:
     runpy.run_path(str(FOLDER / "01_from_scans_to_scores.py"))["main"](tmp_path)
-    assert nib.load(tmp_path / "sub-001_synth-T2w.nii.gz").shape == (40, 40, 40)
+    assert nib.load(tmp_path / "sub-001_synth-FA.nii.gz").shape == (32, 32, 32)
     assert (tmp_path / "run" / "report.html").is_file()
     mae = {r.method: r.value for r in read_rows(tmp_path / "run" / "evaluation.csv") if r.metric == "MAE"}
     assert mae["regression"] < min(mae["identity"], mae["mean"])
