@@ -128,12 +128,11 @@ def test_accumulating_two_batches_equals_one_of_both(name: str) -> None:
         torch.testing.assert_close(value, states[1][key], rtol=1e-4, atol=1e-6)
 
 
-def test_an_interrupt_waits_for_the_step_and_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = TrainingSettings(steps=8, precision="fp32", log_every=3, validate_every=0)
     whole = run_fit(tmp_path / "whole", "pix2pix", settings)
     own = random_batch
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
 
     def press_ctrl_c(step: int) -> Batch:
         if step == 5:
@@ -144,7 +143,7 @@ def test_an_interrupt_waits_for_the_step_and_loses_nothing(
     with pytest.raises(KeyboardInterrupt):
         run_fit(tmp_path / "cut", "pix2pix", settings)
     monkeypatch.setitem(globals(), "random_batch", own)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
     resumed = run_fit(tmp_path / "cut", "pix2pix", settings, resume=True)
     assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in whole.state_dict().items())
     logs = [read_log(tmp_path / folder / "log.jsonl") for folder in ("whole", "cut")]

@@ -22,7 +22,8 @@ def interrupts() -> Iterator[Callable[[], bool]]:
         yield lambda: False
         return
     asked = threading.Event()
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    # What the shell told this process to ignore (a job in the background, nohup) stays ignored.
+    before = {n: old for n in _SIGNALS if (old := signal.getsignal(n)) is not signal.SIG_IGN}
 
     def ask(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
@@ -30,7 +31,7 @@ def interrupts() -> Iterator[Callable[[], bool]]:
         asked.set()
         progress.say("stopping after this step; --resume goes on from there (Ctrl-C again: at once)")
 
-    for number in _SIGNALS:
+    for number in before:
         signal.signal(number, ask)
     try:
         yield asked.is_set
