@@ -117,8 +117,8 @@ class IntensityFit:
         return out
 
     def invert(self, values: Shaped[np.ndarray, "*any"]) -> Float32[np.ndarray, "*any"]:
-        """Back to the image's units; what was clipped stays clipped, and a physical window is never left."""
-        if self.kind == "window" and self.low is not None and self.high is not None:
+        """Back to the image's units; a window is never left, because no target beyond it was ever shown."""
+        if self.low is not None and self.high is not None:
             values = np.clip(values, self.low, self.high)
         return values.astype(np.float32) * np.float32(self.scale) + np.float32(self.shift)
 
