@@ -55,20 +55,15 @@ class Scale:
     physical: bool
 
     def of_prediction(self, normalised: Voxels) -> Voxels:
-        """Judged values of what a method made."""
-        if self.physical:
-            return self.fit.invert(normalised).astype(np.float32)
-        return self._in_window(normalised)
+        """Judged values of what a method made: of the very values that synthesis would write."""
+        return self.of_reference(self.fit.invert(normalised))
 
     def of_reference(self, stored: Voxels) -> Voxels:
         """Judged values of what was measured."""
         if self.physical:
             return np.asarray(stored, dtype=np.float32)
-        return self._in_window((np.asarray(stored, dtype=np.float32) - self.fit.shift) / self.fit.scale)
-
-    def _in_window(self, normalised: Voxels) -> Voxels:
-        values = (normalised + 1) / 2 if self.fit.bounded else normalised
-        return np.asarray(values, dtype=np.float32)
+        normalised = (np.asarray(stored, dtype=np.float32) - self.fit.shift) / self.fit.scale
+        return np.asarray((normalised + 1) / 2 if self.fit.bounded else normalised, dtype=np.float32)
 
 
 def scale_of(target: str, fit: IntensityFit) -> Scale:
