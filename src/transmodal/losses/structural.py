@@ -11,22 +11,18 @@ With a Gaussian window w, the local moments of prediction x and target y are μ 
     luminance           l  = (2 μx μy + C1) / (μx² + μy² + C1)
     contrast·structure  cs = (2 σxy + C2) / (σx² + σy² + C2)
     SSIM                   = l · cs
-
-The window is applied one axis at a time as a product with a banded matrix. Unlike a convolution this is not
-rounded to TF32 by default, where a variance, which is a small difference of large numbers, would drown.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from transmodal.errors import RecipeError
+from transmodal.nn.gaussian import gaussian_filter
 
 Padding = Literal["symmetric", "valid"]
 
@@ -183,35 +179,3 @@ def combine_scales(means: Float[Tensor, "K *B"]) -> Float[Tensor, "*B"]:
 def halve(image: Float[Tensor, "B C *N"]) -> Float[Tensor, "B C *M"]:
     """Half the voxels along each axis: the mean of 2, 4 or 8; an odd last one is dropped."""
     return _POOL[image.ndim - 2](image, 2)
-
-
-def gaussian_filter(
-    image: Float[Tensor, "B C *N"], window: int, sigma: float, padding: Padding
-) -> Float[Tensor, "B C *M"]:
-    """Smooth along every spatial axis with a Gaussian of ``window`` taps that sum to 1."""
-    if window < 1 or window % 2 == 0:
-        raise RecipeError(f"window = {window}: give an odd number of voxels, so that it has a middle")
-    if padding == "valid" and min(image.shape[2:]) < window:
-        size = "×".join(str(n) for n in image.shape[2:])
-        raise RecipeError(f"an SSIM window of {window} voxels does not fit in {size}; use symmetric padding")
-    for axis in range(2, image.ndim):
-        matrix = torch.as_tensor(_band(image.shape[axis], window, sigma, padding)).to(image)
-        if axis == image.ndim - 1:
-            image = image @ matrix.T
-        else:
-            lines = image.flatten(0, axis - 1).flatten(2)
-            image = (matrix @ lines).reshape(*image.shape[:axis], len(matrix), *image.shape[axis + 1 :])
-    return image
-
-
-@lru_cache(maxsize=128)
-def _band(length: int, window: int, sigma: float, padding: Padding) -> np.ndarray:
-    """The matrix that filters a line of ``length`` voxels; row = where the window's middle lies."""
-    radius = window // 2
-    taps = np.exp(-0.5 * ((np.arange(window) - radius) / sigma) ** 2)
-    middles = np.arange(length) if padding == "symmetric" else np.arange(radius, length - radius)
-    reach = (middles[:, None] + np.arange(window) - radius) % (2 * length)
-    columns = np.where(reach < length, reach, 2 * length - 1 - reach)
-    matrix = np.zeros((len(middles), length))
-    np.add.at(matrix, (np.arange(len(middles))[:, None], columns), taps / taps.sum())
-    return matrix

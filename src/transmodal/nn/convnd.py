@@ -17,6 +17,9 @@ Upsample = Literal["transpose", "resize"]
 Output = Literal["tanh", "linear"]
 """The last layer of a generator: ``tanh`` for targets in [-1, 1], ``linear`` for z-scores."""
 
+Borders = Literal["zeros", "reflect", "replicate"]
+"""What a convolution sees outside the image. In images whose background is -1, zeros are a grey frame."""
+
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -25,10 +28,21 @@ _REFLECT = {2: nn.ReflectionPad2d, 3: nn.ReflectionPad3d}
 
 
 def conv(
-    spatial: int, cin: int, cout: int, kernel: int, *, stride: int = 1, padding: int = 0, bias: bool = True
+    spatial: int,
+    cin: int,
+    cout: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    bias: bool = True,
+    groups: int = 1,
+    borders: Borders = "zeros",
 ) -> nn.Module:
-    """A convolution over ``spatial`` axes, padded with zeros."""
-    return _CONV[spatial](cin, cout, kernel, stride=stride, padding=padding, bias=bias)
+    """A convolution over ``spatial`` axes, whose padding continues the image as ``borders`` says."""
+    return _CONV[spatial](
+        cin, cout, kernel, stride=stride, padding=padding, bias=bias, groups=groups, padding_mode=borders
+    )
 
 
 def up_conv(spatial: int, cin: int, cout: int, *, how: Upsample, kernel: int = 4, bias: bool = True) -> nn.Module:
