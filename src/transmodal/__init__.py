@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "demo": "transmodal.experiment.demo",
     "doctor": "transmodal.machine",
+    "download": "transmodal.nn.pretrained",
     "evaluate": "transmodal.evaluation.evaluate",
     "list": "transmodal.catalogue",
     "load_model": "transmodal.inference.model",
@@ -32,6 +33,7 @@ __all__ = [
     "__version__",
     "demo",
     "doctor",
+    "download",
     "evaluate",
     "list",
     "load_model",

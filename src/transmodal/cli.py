@@ -186,6 +186,22 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Download:
+    """Fetch published weights that a method trains with: vgg19, vgg19-normalised. Their digest is checked."""
+
+    name: Positional[str]
+    """Which weights."""
+    to: Path | None = None
+    """Folder; by default the cache, where recipes look ($TRANSMODAL_CACHE or ~/.cache/transmodal)."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.nn.pretrained import download
+
+        print(download(self.name, self.to))
+
+
+@dataclass(frozen=True)
 class List:
     """The methods there are."""
 
@@ -236,10 +252,10 @@ class Doctor:
         print(json.dumps(facts, indent=2) if self.json else spell(facts))
 
 
-COMMANDS = (Demo, Prepare, Train, Synthesize, Evaluate, Report, List, Show, Doctor)
+COMMANDS = (Demo, Prepare, Train, Synthesize, Evaluate, Report, Download, List, Show, Doctor)
 
 
-Command = Demo | Prepare | Train | Synthesize | Evaluate | Report | List | Show | Doctor
+Command = Demo | Prepare | Train | Synthesize | Evaluate | Report | Download | List | Show | Doctor
 
 
 def parse(words: list[str] | None = None) -> Command:

@@ -4,7 +4,7 @@ Training validates with it, and the final table of a run is made with it, so bot
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,8 +102,14 @@ def learn_floor(name: str, run: Run) -> Method:
     return method.eval()
 
 
-def final_evaluation(run: Run, methods: dict[str, Method]) -> list[Row]:
-    """Judge every method on the test cases; write the table, the summary, the volumes and the report's list."""
+def final_evaluation(run: Run, methods: dict[str, Method], about: Mapping[str, Any]) -> list[Row]:
+    """Judge every method on the test cases; write the table, the summary, the volumes and the report's list.
+
+    Args:
+        run: whose test cases.
+        methods: name → trained method.
+        about: how they came about, for the summary.
+    """
     settings = run.recipe.evaluation
     rows: list[Row] = []
     shown: list[dict[str, Any]] = []
@@ -121,7 +127,7 @@ def final_evaluation(run: Run, methods: dict[str, Method]) -> list[Row]:
                     entry |= _store(run, case, judged, method_name, entry)
         shown.append(entry)
     write_rows(run.folder / "evaluation.csv", rows)
-    write_summary(run.folder / "evaluation.json", summarise(rows))
+    write_summary(run.folder / "evaluation.json", summarise(rows), about)
     if settings.keep_predictions and scale is not None:
         write_json(run.folder / "report.json", _manifest(run, scale, shown))
     return rows

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from transmodal import progress, registry
 from transmodal.data.intensity import IntensityFit, pool
@@ -19,6 +20,7 @@ from transmodal.inference.synthesize import pick_device
 from transmodal.machine import versions
 from transmodal.methods._method import Method
 from transmodal.metrics import METRICS
+from transmodal.nn.pretrained import frozen_networks, origins
 from transmodal.recipe import Recipe, load_recipe
 from transmodal.reporting.tables import markdown_table
 from transmodal.training.loop import fit, make_fabric
@@ -49,11 +51,14 @@ def train(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     chosen = pick_device(device)
+    _demand_weights(recipe)
     run = start(recipe, Path(out), resume=resume, force=force)
     learn(run, chosen.type, resume=resume)
     model = load_model(run.folder / "model", chosen)
     floors = {name: learn_floor(name, run) for name in recipe.evaluation.floors if name != recipe.method}
-    rows = final_evaluation(run, {**floors, recipe.method: model.method})
+    rows = final_evaluation(
+        run, {**floors, recipe.method: model.method}, {"pretrained": model.about.get("pretrained", [])}
+    )
     return markdown_table(summarise(rows))
 
 
@@ -65,6 +70,9 @@ def learn(run: Run, device: str, *, resume: bool = False) -> None:
     seed_weights(settings.seed)
     method = registry.build(recipe.method, recipe.task, recipe.arguments)
     facts = method.facts
+    for network in frozen_networks(method):
+        network.load_weights()
+        progress.say(network.origin)
     _check_output(recipe, run)
     loader = Loader(
         run.dataset,
@@ -141,6 +149,7 @@ def as_model(method: Method, run: Run, step: int) -> Model:
         "recipe": recipe.to_dict(),
         "recipe_hash": recipe.hash,
         "licence": recipe.data.licence,
+        "pretrained": origins(method),
         "versions": versions(),
     }
     about["recipe"]["data"].pop("path")
@@ -156,6 +165,14 @@ def as_model(method: Method, run: Run, step: int) -> Model:
         spacing=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
         about=about,
     )
+
+
+def _demand_weights(recipe: Recipe) -> None:
+    """Files of pretrained weights are missed before any scan is read."""
+    with torch.device("meta"):
+        method = registry.build(recipe.method, recipe.task, recipe.arguments)
+    for network in frozen_networks(method):
+        network.find_weights()
 
 
 def _check_output(recipe: Recipe, run: Run) -> None:

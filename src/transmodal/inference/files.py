@@ -157,6 +157,7 @@ def _sidecar(
             "Method": model.name,
             "SHA256": model.sha256,
             "Licence": model.about.get("licence", "not stated"),
+            "Pretrained": model.about.get("pretrained", []),
         },
         "Units": modality(target).unit,
         "ValueRange": [float(volume.data.min()), float(volume.data.max())],

@@ -183,6 +183,7 @@ def _card(facts: Mapping[str, Any]) -> str:
         f"- Trained on {about.get('cases', 'an unknown number of')} cases, {about.get('steps', '?')} updates",
         f"- Voxel size in training: {' × '.join(f'{s:.3g}' for s in facts['spacing_mm'])} mm",
         f"- Weights: `weights.safetensors`, sha256 `{facts['sha256']}`",
+        *(f"- {sentence}" for sentence in about.get("pretrained", [])),
         f"- Licence of the weights: {about.get('licence', 'not stated')}",
         f"- Made with Transmodal {about.get('versions', {}).get('transmodal', '?')}",
         "",

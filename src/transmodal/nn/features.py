@@ -34,6 +34,7 @@ _PLACES: dict[Variant, tuple[str, tuple[int, ...]]] = {
 """Where the convolutions stand in the published files."""
 
 _FILES: dict[Variant, str] = {"torchvision": "vgg19", "normalised": "vgg19-normalised"}
+_RANDOM = "VGG-19 has RANDOM weights, as allow_random says: its features mean nothing"
 _MEAN, _SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -72,6 +73,7 @@ class VGG19(nn.Module):
             raise ValueError(f"taps = {list(taps)}: name layers such as 'relu3_1' or 'conv3_1'")
         self.variant, self.taps, self.given = variant, taps, given
         self.path, self.sha256, self.allow_random = weights, sha256, allow_random
+        self.origin = _RANDOM if allow_random else "VGG-19 has no weights yet"
         self.ready = allow_random
         self.layers = LAYERS[: 1 + max(LAYERS.index(tap[4:]) for tap in taps)]
         widths = [3, *(width for block in _WIDTHS for width in block)]
@@ -107,15 +109,15 @@ class VGG19(nn.Module):
                 return None
             raise
 
-    def load_weights(self) -> str:
-        """Read the weights; says which they are.
+    def load_weights(self) -> None:
+        """Read the weights.
 
         Raises:
             InputError: no file, another digest, another layout.
         """
         path = self.find_weights()
         if path is None:
-            return "VGG-19 has RANDOM weights, as allow_random says: its perceptual term means nothing"
+            return
         state, digest = pretrained.read(path, _FILES[self.variant], self.sha256)
         prefix, places = _PLACES[self.variant]
         stored = dict(zip(LAYERS, places, strict=True)) | {"0_1": 0}
@@ -131,7 +133,7 @@ class VGG19(nn.Module):
                 )
             parameter.data.copy_(tensor)
         self.ready = True
-        return f"VGG-19 ({self.variant}): {path.name}, sha256 {digest}"
+        self.origin = f"VGG-19 ({self.variant}): {path.name}, sha256 {digest}"
 
     def forward(self, image: Float[Tensor, "B C X Y"]) -> list[Tensor]:
         """The taps, in order of depth.

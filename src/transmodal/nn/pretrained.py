@@ -55,20 +55,32 @@ KNOWN = {
 
 @runtime_checkable
 class Pretrained(Protocol):
-    """A frozen network whose weights come from a file. It is no player, and no checkpoint holds its weights."""
+    """A frozen network whose weights come from a file. It is no player, and no checkpoint holds its weights.
+
+    Attributes:
+        origin: a sentence that says which weights it has now.
+    """
+
+    origin: str
 
     def find_weights(self) -> Path | None:
         """The file, or None where random weights are allowed and there is none; raises InputError."""
         ...
 
-    def load_weights(self) -> str:
-        """Read the file; returns a sentence that says which weights they are."""
+    def load_weights(self) -> None:
+        """Read the file; raises InputError."""
         ...
 
 
-def frozen_networks(method: nn.Module) -> list[Pretrained]:
+def frozen_networks(method: object) -> list[Pretrained]:
     """The pretrained networks inside a method."""
+    assert isinstance(method, nn.Module)
     return [module for module in method.modules() if isinstance(module, Pretrained)]
+
+
+def origins(method: object) -> list[str]:
+    """Which weights the pretrained networks of a method have: for everything that training writes."""
+    return [network.origin for network in frozen_networks(method)]
 
 
 def cache() -> Path:
@@ -137,7 +149,7 @@ def read(path: Path, name: str, sha256: str = "") -> tuple[dict[str, Tensor], st
             return load_file(path), found
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as problem:
-        reason = str(problem).splitlines()[0]
+        reason = (str(problem) or type(problem).__name__).splitlines()[0]
         raise InputError(f"{path}: is not a file of tensors ({reason}); download it again") from problem
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise InputError(f"{path}: holds something else than named tensors; download it again")

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from transmodal.data.files import write_bytes
 from transmodal.errors import InputError
+from transmodal.nn.pretrained import origins
 from transmodal.training.ema import Average
 
 FORMAT = "transmodal-checkpoint-1"
@@ -60,6 +61,7 @@ def save_checkpoint(
         tensors |= {f"ema.{name}": value for name, value in average.values.items()}
     tensors |= {f"sum.{name}": value for name, value in sums.items()}
     about = {"format": FORMAT, "recipe": recipe_hash, "progress": json.dumps(asdict(progress))}
+    about["pretrained"] = json.dumps(origins(method))
     # Networks may share or stride memory (channels_last); safetensors wants plain, separate tensors.
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     write_bytes(path, save(plain, metadata=about))
