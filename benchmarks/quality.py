@@ -3,12 +3,17 @@
     python benchmarks/quality.py --data SCANS --out runs recipes/{regression,pix2pix}_elderly.toml
 
 Recipes that are given together must use the same data. Cases are prepared once. A run that is finished is not
-repeated. The table, the rows and the seconds go to OUT/quality.md, OUT/quality.csv.
+repeated. With several seeds every fold is trained that often, and a case's value is the mean over them: the
+interval stays one over people, and how much the seeds differ is said apart. The table, the rows and the seconds go
+to OUT/quality.md, OUT/quality.csv.
 """
 
 import argparse
 import time
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from statistics import fmean, stdev
 
 from transmodal import progress
 from transmodal.data.layout import find_cases
@@ -22,25 +27,43 @@ from transmodal.inference.synthesize import synthesize_volumes
 from transmodal.machine import environment
 from transmodal.recipe import load_recipe
 from transmodal.reporting.tables import markdown_table
+from transmodal.training.monitor import read_log
 
 
-def run(paths: list[Path], data: Path, out: Path, words: list[str]) -> str:
+def run(paths: list[Path], data: Path, out: Path, words: list[str], seeds: int = 1) -> str:
     prepared = out / "prepared"
     prepare(data, prepared, load_recipe(paths[0], words).prepare_settings)
-    rows: dict[tuple[str, str, str, str], Row] = {}
-    seconds = {}
+    found: dict[tuple[str, str, str, str], dict[int, Row]] = {}
+    seconds, spent = {}, {}
     for path in paths:
-        for fold in range(load_recipe(path, words).data.folds):
-            folder = out / f"{path.stem}_{fold}"
-            recipe = load_recipe(path, [*words, f"data.fold={fold}", f"data.path={prepared}"])
+        for seed, fold in product(range(seeds), range(load_recipe(path, words).data.folds)):
+            folder = out / (f"{path.stem}_{fold}" + (f"_seed{seed}" if seed else ""))
+            own = [*words, f"data.fold={fold}", f"data.path={prepared}", f"training.seed={seed}"]
+            recipe = load_recipe(path, own)
             if not (folder / "evaluation.csv").exists():
                 train(recipe, folder, force=True)
             for row in read_rows(folder / "evaluation.csv"):
-                rows.setdefault((row.case, row.method, row.region, row.metric), row)
+                found.setdefault((row.case, row.method, row.region, row.metric), {}).setdefault(seed, row)
         seconds[recipe.method] = time_one(folder, data)
-    write_rows(out / "quality.csv", rows.values())
-    lines = [markdown_table(summarise(rows.values())), ""]
-    lines += [f"{method}: {value:.1f} s for a volume, scan to scan" for method, value in seconds.items()]
+        spent[recipe.method] = read_log(folder / "log.jsonl")[-1]
+    rows = [replace(by_seed[0], value=fmean(r.value for r in by_seed.values())) for by_seed in found.values()]
+    write_rows(out / "quality.csv", rows)
+    lines = [markdown_table(summarise(rows)), ""]
+    if seeds > 1:
+        for method in seconds:
+            means = [
+                fmean(b[s].value for k, b in found.items() if k[1] == method and k[3] == "MAE")
+                for s in range(seeds)
+            ]
+            lines.append(
+                f"{method}: mean MAE by seed {', '.join(f'{m:.5f}' for m in means)}; sd {stdev(means):.5f}"
+            )
+    for method, value in seconds.items():
+        last = spent[method]
+        lines.append(
+            f"{method}: {last['step']} steps in {last['seconds']:.0f} s of training; "
+            f"{value:.1f} s for a volume, scan to scan"
+        )
     facts = environment()
     lines += [f"{facts['processor']}, {facts['cores']} cores; commit {facts['commit']}", ""]
     text = "\n".join(lines)
@@ -67,6 +90,7 @@ if __name__ == "__main__":
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--set", nargs="*", default=[], help="key=value words for every recipe")
+    parser.add_argument("--seeds", type=int, default=1, help="how often every fold is trained")
     given = parser.parse_args()
     progress.use("human")
-    print(run(given.recipes, given.data, given.out, given.set))
+    print(run(given.recipes, given.data, given.out, given.set, given.seeds))

@@ -1,0 +1,94 @@
+"""Datasets with T1w and FA of the same head, for the recipes called *_fa.
+
+    python benchmarks/datasets.py phantom OUT                 twelve random phantom heads
+    python benchmarks/datasets.py heads OUT LABELS            simulated on label maps of real heads, 2.3 mm
+    python benchmarks/datasets.py slabs OUT TEMPLATES         slabs of the MNI152 T1w and the registered FA
+
+The last is a population average, not a person: its slabs, apart by a gap, are the cases. Nothing learnt from one
+average says how a method does on people.
+"""
+
+import argparse
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from transmodal.data.grid import Grid
+from transmodal.data.phantom.anatomy import Anatomy, anatomy_from_labels
+from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
+from transmodal.data.phantom.physics import simulate, stored_as
+from transmodal.data.volume import Volume, read_volume, write_volume
+
+SLABS, GAP = 4, 4
+"""How many slabs a template is cut into, and the slices left out between two."""
+
+
+def phantom(out: Path) -> None:
+    write_cohort(out, PhantomSettings(subjects=12, contrasts=("T1w", "FA", "T2w"), lesions=2))
+
+
+def heads(out: Path, labels: Path) -> None:
+    """T1w, T2w and FA by the phantom's physics on every second voxel of each label map."""
+    rows = ["case\tT1w\tFA\tT2w\tmask\tlabels"]
+    for number, path in enumerate(sorted(labels.glob("*.nii.gz"))):
+        volume = coarse(read_volume(path, label=True).canonical(), 2)
+        anatomy = anatomy_from_labels(volume)
+        name = path.name.split(".")[0]
+        for contrast in ("T1w", "FA", "T2w"):
+            made = simulate(anatomy, contrast, seed=number)
+            write_volume(made, out / name / f"{contrast}.nii.gz", dtype=stored_as(contrast))
+        write_volume(brain(anatomy), out / name / "mask.nii.gz", dtype="uint8")
+        write_volume(volume, out / name / "labels.nii.gz", dtype="int16")
+        rows.append("\t".join([name, *(f"{name}/{c}.nii.gz" for c in ("T1w", "FA", "T2w", "mask", "labels"))]))
+    (out / "cases.tsv").write_text("\n".join(rows) + "\n")
+
+
+def brain(anatomy: Anatomy) -> Volume:
+    return Volume(anatomy.brain()[None].astype(np.uint8), anatomy.grid, "mask")
+
+
+def coarse(volume: Volume, step: int) -> Volume:
+    affine = volume.affine.copy()
+    affine[:3, :3] *= step
+    data = volume.data[:, ::step, ::step, ::step]
+    return Volume(data, Grid((data.shape[1], data.shape[2], data.shape[3]), affine), volume.name)
+
+
+def slabs(out: Path, templates: Path) -> None:
+    files = {"T1w": "MNI152_T1_2mm.nii.gz", "FA": "MNI_FA_2mm_registered.nii.gz", "mask": "brainmask.nii.gz"}
+    volumes = {name: read_volume(templates / file) for name, file in files.items()}
+    grid = volumes["T1w"].grid
+    if not all(volume.grid.same_as(grid) for volume in volumes.values()):
+        raise SystemExit("the templates are not on one grid")
+    inside = volumes["mask"].data[0] > 0.5
+    levels = np.flatnonzero(inside.any(axis=(0, 1)))
+    edges = np.linspace(levels[0], levels[-1] + 1, SLABS + 1).round().astype(int)
+    rows = ["case\tT1w\tFA\tmask"]
+    for number, (low, high) in enumerate(pairwise(edges)):
+        first, last = low + GAP // 2 * (number > 0), high - GAP // 2 * (number < SLABS - 1)
+        affine = grid.affine.copy()
+        affine[:3, 3] += affine[:3, 2] * first
+        cut = Grid((grid.shape[0], grid.shape[1], int(last - first)), affine)
+        name = f"slab-{number + 1}"
+        for kind, volume in volumes.items():
+            data = inside[None] if kind == "mask" else volume.data
+            part = Volume(data[..., first:last].astype(np.float32), cut, kind)
+            write_volume(part, out / name / f"{kind}.nii.gz", dtype="uint8" if kind == "mask" else "float32")
+        rows.append("\t".join([name, *(f"{name}/{kind}.nii.gz" for kind in volumes)]))
+    (out / "cases.tsv").write_text("\n".join(rows) + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("phantom", "heads", "slabs"))
+    parser.add_argument("out", type=Path)
+    parser.add_argument("source", type=Path, nargs="?")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    if given.what == "phantom":
+        phantom(given.out)
+    elif given.source is None:
+        parser.error(f"{given.what} needs the folder of its source")
+    else:
+        {"heads": heads, "slabs": slabs}[given.what](given.out, given.source)
