@@ -25,28 +25,29 @@ from transmodal.experiment.train import train
 from transmodal.inference.model import load_model
 from transmodal.inference.synthesize import synthesize_volumes
 from transmodal.machine import environment
-from transmodal.recipe import load_recipe
+from transmodal.recipe import Recipe, load_recipe
 from transmodal.reporting.tables import markdown_table
 from transmodal.training.monitor import read_log
+
+
+Found = dict[tuple[str, str, str, str], dict[int, Row]]
+"""(case, method, region, metric) → seed → row."""
 
 
 def run(paths: list[Path], data: Path, out: Path, words: list[str], seeds: int = 1) -> str:
     prepared = out / "prepared"
     prepare(data, prepared, load_recipe(paths[0], words).prepare_settings)
-    found: dict[tuple[str, str, str, str], dict[int, Row]] = {}
+    found: Found = {}
     seconds, spent = {}, {}
     for path in paths:
         for seed, fold in product(range(seeds), range(load_recipe(path, words).data.folds)):
-            folder = out / (f"{path.stem}_{fold}" + (f"_seed{seed}" if seed else ""))
             own = [*words, f"data.fold={fold}", f"data.path={prepared}", f"training.seed={seed}"]
             recipe = load_recipe(path, own)
-            if not (folder / "evaluation.csv").exists():
-                train(recipe, folder, force=True)
-            for row in read_rows(folder / "evaluation.csv"):
-                found.setdefault((row.case, row.method, row.region, row.metric), {}).setdefault(seed, row)
+            folder = out / (f"{path.stem}_{fold}" + (f"_seed{seed}" if seed else ""))
+            collect(found, recipe, folder, seed)
         seconds[recipe.method] = time_one(folder, data)
         spent[recipe.method] = read_log(folder / "log.jsonl")[-1]
-    rows = [replace(by_seed[0], value=fmean(r.value for r in by_seed.values())) for by_seed in found.values()]
+    rows = over_seeds(found)
     write_rows(out / "quality.csv", rows)
     lines = [markdown_table(summarise(rows)), ""]
     if seeds > 1:
@@ -69,6 +70,19 @@ def run(paths: list[Path], data: Path, out: Path, words: list[str], seeds: int =
     text = "\n".join(lines)
     (out / "quality.md").write_text(text)
     return text
+
+
+def collect(found: Found, recipe: Recipe, folder: Path, seed: int) -> None:
+    """Train a recipe unless it is done, and add the rows of its test cases."""
+    if not (folder / "evaluation.csv").exists():
+        train(recipe, folder, force=True)
+    for row in read_rows(folder / "evaluation.csv"):
+        found.setdefault((row.case, row.method, row.region, row.metric), {}).setdefault(seed, row)
+
+
+def over_seeds(found: Found) -> list[Row]:
+    """One row for each case, method and metric: the mean over the seeds."""
+    return [replace(by_seed[0], value=fmean(r.value for r in by_seed.values())) for by_seed in found.values()]
 
 
 def time_one(folder: Path, data: Path) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 import transmodal
 from transmodal import registry
@@ -15,6 +16,7 @@ from transmodal.errors import InputError, RecipeError, Refused
 from transmodal.evaluation.table import read_rows
 from transmodal.experiment.demo import demo
 from transmodal.experiment.train import train
+from transmodal.inference.files import synthesize_paths
 from transmodal.inference.model import load_model
 from transmodal.recipe import make_recipe
 from transmodal.training.monitor import read_log
@@ -23,7 +25,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "regression": {"width": 4, "depth": 2},
     "pix2pix": {"width": 4, "depth": 2, "critic_width": 4, "critic_layers": 1, "norm": "instance"},
     "cyclegan": {"width": 4, "blocks": 1, "critic_width": 4, "critic_layers": 1, "pool": 2},
-}
+    "macro2micro": {
+        "width": 4, "critic_size": [24, 24], "critic_width": 4, "patch_width": 2, "patch_hidden": 8,
+        "patch_size": 16, "patches": 2, "vgg_taps": ["relu1_1"], "allow_random": True,
+    },
+}  # fmt: skip
 
 WAYS: dict[str, dict[str, Any]] = {
     "coronal": {"sampling": {"view": "coronal", "size": [24, 24]}},
@@ -61,6 +67,22 @@ def test_every_method_runs_and_is_judged_beside_the_floors(
     assert all(np.isfinite(row.value) for row in rows)
     assert load_model(tmp_path).name == name
     assert read_log(tmp_path / "log.jsonl")[-1]["validation"]["MAE"] > 0
+
+
+def test_random_weights_are_told_to_everybody(table: dict[str, Any], cohort: Path, tmp_path: Path) -> None:
+    """And a checkpoint without VGG-19's weights is enough to go on, in a Model without them."""
+    recipe = make_recipe(small(table, "macro2micro"))
+    train(recipe, tmp_path / "run", device="cpu")
+    out = tmp_path / "sub-001_FA.nii.gz"
+    synthesize_paths(tmp_path / "run", [str(cohort / "sub-001" / "T1w.nii.gz")], out, device="cpu")
+    with safe_open(tmp_path / "run" / "last" / "checkpoint.safetensors", framework="pt") as checkpoint:
+        told = {"checkpoint": checkpoint.metadata()["pretrained"]}
+        assert not [key for key in checkpoint.keys() if "vgg" in key]  # noqa: SIM118
+    for file in ("run/evaluation.json", "run/model/model.json", "run/model/README.md", "sub-001_FA.json"):
+        told[file] = (tmp_path / file).read_text()
+    assert {name for name, text in told.items() if "RANDOM weights" not in text} == set()
+    with safe_open(tmp_path / "run" / "model" / "weights.safetensors", framework="pt") as weights:
+        assert {key.split(".")[0] for key in weights.keys()} == {"encoder", "decoder"}  # noqa: SIM118
 
 
 @pytest.mark.parametrize("way", sorted(WAYS))

@@ -1,0 +1,97 @@
+"""What each part of a method is worth: train a recipe with and without it, and test the difference per person.
+
+    python benchmarks/ablation.py recipes/macro2micro_fa.toml --data DATA --out OUT \\
+        --without "exchange: method.alpha=0.0" \\
+                  "region: method.region=image method.guard=0.0" \\
+                  "patch critic: method.patch_weight=0.0"
+
+Each part is a name and the words that take it away. All folds are trained; what is finished is not repeated. The
+table gives, by metric, the mean over people of (without - whole), its 95 % interval (Student t), and the p of
+Wilcoxon's signed-rank test, Holm-corrected over the parts. It goes to OUT/ablation.md, and the rows to
+OUT/ablation.csv.
+"""
+
+import argparse
+import math
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from quality import Found, collect, over_seeds
+from scipy import stats
+
+from transmodal import progress
+from transmodal.data.prepare import prepare
+from transmodal.evaluation.table import Row, write_rows
+from transmodal.recipe import load_recipe
+
+WHOLE = "whole"
+
+
+def run(path: Path, data: Path, out: Path, parts: dict[str, list[str]], words: list[str], seeds: int) -> str:
+    prepared = out / "prepared"
+    prepare(data, prepared, load_recipe(path, words).prepare_settings)
+    rows: list[Row] = []
+    for name, without in {WHOLE: [], **parts}.items():
+        found: Found = {}
+        folds = load_recipe(path, [*words, *without]).data.folds
+        for seed, fold in product(range(seeds), range(folds)):
+            own = [f"data.fold={fold}", f"data.path={prepared}", f"training.seed={seed}"]
+            recipe = load_recipe(path, [*words, *without, *own])
+            collect(found, recipe, out / f"{name.replace(' ', '-')}_{fold}_seed{seed}", seed)
+        label = name if name == WHOLE else f"without {name}"
+        rows += [replace(row, method=label) for row in over_seeds(found) if row.method == recipe.method]
+    write_rows(out / "ablation.csv", rows)
+    text = table(rows, list(parts))
+    (out / "ablation.md").write_text(text)
+    return text
+
+
+def table(rows: list[Row], parts: list[str]) -> str:
+    lines = ["| metric | part | n | whole | without - whole [95 %] | p (Holm) |", "|---|---|---:|---:|---:|---:|"]
+    for metric in dict.fromkeys(row.metric for row in rows):
+        values = {(row.method, row.case): row.value for row in rows if row.metric == metric}
+        cases = [case for method, case in values if method == WHOLE]
+        whole = np.array([values[WHOLE, case] for case in cases])
+        differences = [np.array([values[f"without {part}", case] for case in cases]) - whole for part in parts]
+        for part, difference, p in zip(parts, differences, holm([wilcoxon(d) for d in differences]), strict=True):
+            mean, half = difference.mean(), interval(difference)
+            lines.append(
+                f"| {metric} | {part} | {len(cases)} | {whole.mean():.4g} "
+                f"| {mean:+.4g} [{mean - half:+.4g}, {mean + half:+.4g}] | {p:.3f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def interval(values: np.ndarray) -> float:
+    n = len(values)
+    return float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
+
+
+def wilcoxon(values: np.ndarray) -> float:
+    return float(stats.wilcoxon(values).pvalue) if values.any() else 1.0
+
+
+def holm(ps: list[float]) -> list[float]:
+    """Each p times how many are at least as large, made monotone, at most 1."""
+    corrected = [0.0] * len(ps)
+    largest = 0.0
+    for rank, index in enumerate(np.argsort(ps)):
+        largest = max(largest, min(1.0, ps[index] * (len(ps) - rank)))
+        corrected[index] = largest
+    return corrected
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--data", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--without", nargs="+", required=True, metavar="NAME: WORDS")
+    parser.add_argument("--set", nargs="*", default=[], help="key=value words for every training")
+    parser.add_argument("--seeds", type=int, default=1)
+    given = parser.parse_args()
+    named = {name.strip(): text.split() for name, _, text in (part.partition(":") for part in given.without)}
+    progress.use("human")
+    print(run(given.recipe, given.data, given.out, named, given.set, given.seeds))
