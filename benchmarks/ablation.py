@@ -1,8 +1,8 @@
-"""What each part of a method is worth: train a recipe with and without it, and test the difference per person.
+r"""What each part of a method is worth: train a recipe with and without it, and test the difference per person.
 
-    python benchmarks/ablation.py recipes/macro2micro_fa.toml --data DATA --out OUT \\
-        --without "exchange: method.alpha=0.0" \\
-                  "region: method.region=image method.guard=0.0" \\
+    python benchmarks/ablation.py recipes/macro2micro_fa.toml --data DATA --out OUT \
+        --without "exchange: method.alpha=0.0" \
+                  "region: method.region=image method.guard=0.0" \
                   "patch critic: method.patch_weight=0.0"
 
 Each part is a name and the words that take it away. All folds are trained; what is finished is not repeated. The

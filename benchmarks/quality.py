@@ -29,7 +29,6 @@ from transmodal.recipe import Recipe, load_recipe
 from transmodal.reporting.tables import markdown_table
 from transmodal.training.monitor import read_log
 
-
 Found = dict[tuple[str, str, str, str], dict[int, Row]]
 """(case, method, region, metric) → seed → row."""
 
