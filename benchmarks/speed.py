@@ -1,14 +1,16 @@
 """Speed as ratios, both sides interleaved in one run, so that a machine that drifts drifts for both.
 
-    python benchmarks/speed.py
+    python benchmarks/speed.py [machine | slice]
 
 Prints Markdown for benchmarks/README.md. Times are medians; ratios are medians of the ratios within a round.
 """
 
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +71,54 @@ def training_step(name: str, arguments: dict[str, Any], precision: str, channels
     return lambda: play(method, [batch], optimizers, parameters, dict.fromkeys(parameters, 0.0), fabric)
 
 
-def main() -> None:
-    facts = environment()
-    print(f"{facts['processor']}, {facts['cores']} cores, torch {facts['versions']['torch']}, no GPU used")
+def one_slice() -> None:
+    """A slice of 256 × 256, batch of one, through the published generators: eager, compiled, ONNX Runtime."""
+    published = {"pix2pix": "U-Net-256", "macro2micro": "2023 preset"}
+    arguments = {"macro2micro": {"decoder_slope": 1.0, "perceptual_weight": 0.0}}
+    sides: dict[str, Callable[[], Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, label in published.items():
+            method = registry.build(name, Task(targets=("FA",)), arguments.get(name, {}))
+            use_channels_last(method)
+            image = torch.rand(1, 1, 256, 256).contiguous(memory_format=torch.channels_last)
+            network = Translate(method).eval().requires_grad_(False)
+            compiled = torch.compile(network)
+            session = exported(network, image, Path(folder) / f"{name}.onnx")
+            feed = {"source": image.numpy()}
+            sides[f"{name} ({label}), eager"] = partial(quietly, network, image)
+            sides[f"{name}, eager, bf16"] = partial(quietly, network, image, True)
+            sides[f"{name}, compiled"] = partial(quietly, compiled, image)
+            sides[f"{name}, ONNX Runtime"] = partial(session.run, None, feed)
+        table("One slice of 256 × 256, batch 1", sides)
+
+
+class Translate(torch.nn.Module):
+    """A method as a function of its source alone."""
+
+    def __init__(self, method: Any) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, source: torch.Tensor) -> torch.Tensor:
+        ones = torch.ones_like(source, dtype=torch.bool)
+        made: torch.Tensor = self.method.translate(Batch(source, ones[:, :, 0, 0], ones, torch.zeros(1, 3, 2), 2))
+        return made
+
+
+def quietly(network: Callable[..., Any], image: torch.Tensor, bf16: bool = False) -> None:
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        network(image)
+
+
+def exported(network: torch.nn.Module, image: torch.Tensor, path: Path) -> Any:
+    import onnxruntime
+
+    torch.onnx.export(network, (image,), str(path), dynamo=True, input_names=["source"], verbose=False)
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def machine() -> None:
+    """Training steps, data, and a whole volume."""
     small = {
         "regression": {"width": 16},
         "pix2pix": {"depth": 5, "width": 32, "critic_width": 32, "norm": "instance"},
@@ -125,4 +172,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    facts = environment()
+    print(f"{facts['processor']}, {facts['cores']} cores, torch {facts['versions']['torch']}, no GPU used")
+    for part in sys.argv[1:] or ("machine", "slice"):
+        {"machine": machine, "slice": one_slice}[part]()
