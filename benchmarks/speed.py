@@ -100,6 +100,7 @@ class Translate(torch.nn.Module):
         self.method = method
 
     def forward(self, source: torch.Tensor) -> torch.Tensor:
+        """The target."""
         ones = torch.ones_like(source, dtype=torch.bool)
         made: torch.Tensor = self.method.translate(Batch(source, ones[:, :, 0, 0], ones, torch.zeros(1, 3, 2), 2))
         return made
