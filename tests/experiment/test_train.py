@@ -31,6 +31,8 @@ SMALL: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
+NAMES = ("sub-001", "sub-002", "sub-003", "sub-004")
+
 WAYS: dict[str, dict[str, Any]] = {
     "coronal": {"sampling": {"view": "coronal", "size": [24, 24]}},
     "sagittal, off size": {"sampling": {"view": "sagittal", "size": [20, 28]}},
@@ -83,6 +85,22 @@ def test_random_weights_are_told_to_everybody(table: dict[str, Any], cohort: Pat
     assert {name for name, text in told.items() if "RANDOM weights" not in text} == set()
     with safe_open(tmp_path / "run" / "model" / "weights.safetensors", framework="pt") as weights:
         assert {key.split(".")[0] for key in weights.keys()} == {"encoder", "decoder"}  # noqa: SIM118
+
+
+def test_cases_with_one_half_train_a_method_that_needs_no_pairs(
+    table: dict[str, Any], cohort: Path, tmp_path: Path
+) -> None:
+    """A scan of somebody whose other scan was never taken; nobody who is held out is among them."""
+    lines = [f"{name}\t{cohort}/{name}/T1w.nii.gz\t{cohort}/{name}/FA.nii.gz" for name in NAMES]
+    lines += [f"only-source\t{cohort}/sub-001/T1w.nii.gz\tn/a", f"only-target\tn/a\t{cohort}/sub-002/FA.nii.gz"]
+    data = tmp_path / "cases.tsv"
+    data.write_text("\n".join(["case\tT1w\tFA", *lines]))
+    for name, halves in (("cyclegan", ["only-source", "only-target"]), ("regression", [])):
+        base = small(table, name)
+        train(make_recipe({**base, "data": {**base["data"], "path": str(data)}}), tmp_path / name, device="cpu")
+        record = json.loads((tmp_path / name / "run.json").read_text())
+        assert record["halves"] == halves
+        assert {row.case for row in read_rows(tmp_path / name / "evaluation.csv")} <= set(NAMES)
 
 
 @pytest.mark.parametrize("way", sorted(WAYS))
@@ -144,7 +162,7 @@ def test_tanh_cannot_reach_z_scores(table: dict[str, Any], cohort: Path, tmp_pat
 def test_a_modality_that_nobody_has(table: dict[str, Any], tmp_path: Path) -> None:
     base = small(table)
     base["data"]["targets"] = ["CT"]
-    with pytest.raises(InputError, match="no case has all of CT; it holds FA, T1w, T2w"):
+    with pytest.raises(InputError, match="no case has all of CT and a source; it holds FA, T1w, T2w"):
         train(make_recipe(base), tmp_path, device="cpu")
 
 

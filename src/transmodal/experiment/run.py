@@ -11,6 +11,7 @@
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from transmodal import registry
 from transmodal.data.files import read_json, write_json
 from transmodal.data.prepare import prepare
-from transmodal.data.prepared import PreparedDataset, is_prepared
+from transmodal.data.prepared import PreparedCase, PreparedDataset, is_prepared
 from transmodal.data.splits import Split
 from transmodal.errors import InputError, RecipeError, Refused
 from transmodal.machine import environment
@@ -38,13 +39,15 @@ class Run:
         folder: where everything is written.
         recipe: what is run.
         dataset: the prepared cases.
-        split: which of them train, validate and test.
+        split: which of them train, validate and test; all have every modality that is judged.
+        halves: further cases to train on, with sources or targets only: for methods that learn without pairs.
     """
 
     folder: Path
     recipe: Recipe
     dataset: PreparedDataset
     split: Split
+    halves: tuple[str, ...] = ()
 
 
 def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = False) -> Run:
@@ -64,16 +67,38 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = F
         _clear(folder)
     dataset = _dataset(recipe, folder)
     cases = [dataset.case(name) for name in dataset.names]
-    needed = {*recipe.data.targets, *(() if _handles_missing(recipe) else recipe.data.sources)}
-    usable = [case for case in cases if needed <= set(case.modalities)]
+    usable = [case for case in cases if _is_usable(case, recipe)]
     if not usable:
+        needed = {*recipe.data.targets, *(() if _handles_missing(recipe) else recipe.data.sources)}
         found = sorted({m for case in cases for m in case.modalities})
         raise InputError(
-            f"{dataset.path}: no case has all of {', '.join(sorted(needed))}; it holds {', '.join(found)}"
+            f"{dataset.path}: no case has all of {', '.join(sorted(needed))} and a source; it holds {', '.join(found)}"
         )
     split = dataset.split(recipe.data.fold, recipe.data.folds, only=[case.name for case in usable])
-    write_json(record, _record(recipe, split))
-    return Run(folder, recipe, dataset, split)
+    halves = () if registry.get(recipe.method).facts.paired else _halves(recipe, cases, split)
+    write_json(record, _record(recipe, split, halves))
+    return Run(folder, recipe, dataset, split, halves)
+
+
+def _is_usable(case: PreparedCase, recipe: Recipe) -> bool:
+    """Whether a case has all targets, and all sources; one is enough for a method that handles missing ones."""
+    there, sources = set(case.modalities), set(recipe.data.sources)
+    seen = there & sources if _handles_missing(recipe) else sources <= there
+    return bool(seen) and set(recipe.data.targets) <= there
+
+
+def _halves(recipe: Recipe, cases: Sequence[PreparedCase], split: Split) -> tuple[str, ...]:
+    """Cases that have all sources or all targets but not both, of nobody who is held out."""
+    complete = {*split.train, *split.val, *split.test}
+    held_out = {case.subject for case in cases if case.name in (*split.val, *split.test)}
+    either = (set(recipe.data.sources), set(recipe.data.targets))
+    return tuple(
+        case.name
+        for case in cases
+        if case.name not in complete
+        and case.subject not in held_out
+        and any(names <= set(case.modalities) for names in either)
+    )
 
 
 def _clear(folder: Path) -> None:
@@ -110,12 +135,13 @@ def _handles_missing(recipe: Recipe) -> bool:
     return bool(registry.get(recipe.method).facts.handles_missing)
 
 
-def _record(recipe: Recipe, split: Split) -> dict[str, Any]:
+def _record(recipe: Recipe, split: Split, halves: tuple[str, ...]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "name": recipe.name,
         "hash": recipe.hash,
         "recipe": recipe.to_dict(),
         "split": asdict(split),
+        "halves": list(halves),
         "environment": environment(),
     }

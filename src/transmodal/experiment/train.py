@@ -76,7 +76,7 @@ def learn(run: Run, device: str, *, resume: bool = False) -> None:
     _check_output(recipe, run)
     loader = Loader(
         run.dataset,
-        run.split.train,
+        (*run.split.train, *run.halves),
         recipe.task,
         recipe.sampling,
         batch_size=settings.batch_size,
@@ -92,8 +92,9 @@ def learn(run: Run, device: str, *, resume: bool = False) -> None:
         epoch = -(-loader.items // settings.batch_size)
         settings = replace(settings, steps=epoch, accumulate=1, validate_every=0)
     progress.say(
-        f"{recipe.method}: {len(run.split.train)} cases to train on, {len(run.split.val)} to validate, "
-        f"{len(run.split.test)} to test; {loader.items} samples; {settings.resolved_precision} on {fabric.device}"
+        f"{recipe.method}: {len(run.split.train) + len(run.halves)} cases to train on, "
+        f"{len(run.split.val)} to validate, {len(run.split.test)} to test; {loader.items} samples; "
+        f"{settings.resolved_precision} on {fabric.device}"
     )
     fit(
         method,
