@@ -72,7 +72,8 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = F
         needed = {*recipe.data.targets, *(() if _handles_missing(recipe) else recipe.data.sources)}
         found = sorted({m for case in cases for m in case.modalities})
         raise InputError(
-            f"{dataset.path}: no case has all of {', '.join(sorted(needed))} and a source; it holds {', '.join(found)}"
+            f"{dataset.path}: no case has all of {', '.join(sorted(needed))} and a source; "
+            f"it holds {', '.join(found)}"
         )
     split = dataset.split(recipe.data.fold, recipe.data.folds, only=[case.name for case in usable])
     halves = () if registry.get(recipe.method).facts.paired else _halves(recipe, cases, split)
