@@ -37,11 +37,11 @@ from transmodal.losses.pixel import l1
 from transmodal.methods._method import Facts, Objectives, Players
 from transmodal.nn.convnd import Borders, Norm
 from transmodal.nn.cooccurrence import PatchCooccurrence
+from transmodal.nn.crops import Crops, Region, find_region
 from transmodal.nn.equalized import StyleCritic
 from transmodal.nn.features import VGG19, Input, Variant
 from transmodal.nn.gaussian import Edges
 from transmodal.nn.octave_nets import Answer, OctaveDecoder, OctaveEncoder
-from transmodal.nn.region import Crops, Region, find_region
 
 
 class Macro2Micro(nn.Module):

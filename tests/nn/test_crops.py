@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from transmodal.nn.region import Crops, Region, batch_box, clean, find_region
+from transmodal.nn.crops import Crops, Region, batch_box, clean, find_region
 
 
 def ellipses(size, shares, count=4):

@@ -1,0 +1,61 @@
+"""One plane against three: the same model, which was trained on slices of all planes, used both ways.
+
+    python benchmarks/planes.py RUN
+
+RUN was trained with sampling.view=planes. Its test cases are translated plane by plane and by the mean of all three,
+and judged in one table with SliceConsistency along the axial axis. Printed as Markdown, with the seconds of a volume.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from transmodal.data.files import read_json
+from transmodal.data.prepared import PreparedDataset
+from transmodal.data.splits import Split
+from transmodal.data.tile import PLANES
+from transmodal.errors import RecipeError
+from transmodal.evaluation.summary import summarise
+from transmodal.experiment.judge import judge, score_judged
+from transmodal.experiment.run import Run
+from transmodal.inference.model import load_model
+from transmodal.recipe import make_recipe
+from transmodal.reporting.tables import markdown_table
+
+METRICS = ("MAE", "PSNR", "SSIM", "SliceConsistency")
+
+
+def opened(folder: Path) -> Run:
+    """A finished run, as its record says."""
+    record = read_json(folder / "run.json")
+    recipe = make_recipe(record["recipe"], record["name"])
+    split = Split(**{part: tuple(names) for part, names in record["split"].items()})
+    path = folder / "prepared"
+    dataset = PreparedDataset.open(path if path.exists() else Path(recipe.data.path))
+    return Run(folder, recipe, dataset, split)
+
+
+def main(folder: Path) -> None:
+    run = opened(folder)
+    if run.recipe.sampling.view != "planes":
+        raise RecipeError(
+            f"{folder}: was trained on {run.recipe.sampling.view} slices; train with sampling.view=planes"
+        )
+    model = load_model(folder / "model")
+    rows, seconds = [], {}
+    for label, planes in {**{name: (name,) for name in PLANES}, "mean of three": tuple(PLANES)}.items():
+        used = replace(run, recipe=replace(run.recipe, inference=replace(run.recipe.inference, planes=planes)))
+        start = time.perf_counter()
+        for name in run.split.test:
+            for judged in judge(model.method, used, run.dataset.case(name)):
+                rows += score_judged(judged, label, METRICS)
+        seconds[label] = (time.perf_counter() - start) / len(run.split.test)
+    print(markdown_table(summarise(rows)))
+    print(*(f"{label}: {value:.1f} s a volume, judged" for label, value in seconds.items()), sep="\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    main(parser.parse_args().run)

@@ -1,0 +1,112 @@
+"""The scripts behind the tables: their arithmetic has known answers, and they run on a small run."""
+
+import runpy
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from transmodal.data.grid import Grid
+from transmodal.data.layout import find_cases
+from transmodal.data.volume import Volume, read_volume, write_volume
+from transmodal.evaluation.table import Row
+from transmodal.experiment.train import train
+from transmodal.recipe import make_recipe
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+SCRIPTS = sorted(FOLDER.glob("*.py"))
+
+
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return runpy.run_path(str(FOLDER / f"{name}.py"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.stem)
+def test_a_script_says_how_to_run_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = script(path.stem, monkeypatch)["__doc__"]
+    assert f"python benchmarks/{path.name}" in text
+    assert path.name in (FOLDER / "README.md").read_text()
+
+
+def test_holms_correction(monkeypatch: pytest.MonkeyPatch) -> None:
+    holm = script("ablation", monkeypatch)["holm"]
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([0.001]) == [0.001]
+
+
+def test_a_constant_loss_is_found_by_every_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six persons, a part whose loss costs 0.02 to 0.025 each: the exact p of six equal signs is 2 / 2⁶."""
+    found = script("ablation", monkeypatch)
+    rows = [
+        Row(f"sub-{i}", method, "mask", "MAE", "3d", 0.1 + 0.01 * i + cost * (0.02 + 0.001 * i), "1", 5)
+        for i in range(6)
+        for method, cost in ((found["WHOLE"], 0), ("without it", 1))
+    ]
+    line = found["table"](rows, ["it"]).splitlines()[-1]
+    assert line.startswith("| MAE | it | 6 | 0.125 | +0.0225 [")
+    assert line.endswith("| 0.031 |")
+
+
+def test_slabs_are_apart_and_stay_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    grid = Grid((8, 9, 40), np.diag([2.0, 2.0, 2.0, 1.0]))
+    inside = np.zeros(grid.shape)
+    inside[2:6, 2:6, 4:36] = 1
+    names = {"MNI152_T1_2mm": "T1w", "MNI_FA_2mm_registered": "FA", "brainmask": "mask"}
+    for file, kind in names.items():
+        data = inside if kind == "mask" else rng.random(grid.shape)
+        write_volume(Volume(data[None].astype(np.float32), grid), tmp_path / "in" / f"{file}.nii.gz")
+    (tmp_path / "out").mkdir()
+    script("datasets", monkeypatch)["slabs"](tmp_path / "out", tmp_path / "in")
+    whole = read_volume(tmp_path / "in" / "MNI152_T1_2mm.nii.gz")
+    cases = find_cases(tmp_path / "out" / "cases.tsv")
+    assert len(cases) == 4
+    used = []
+    for case in cases:
+        slab = read_volume(case.images["T1w"])
+        first = round(float(slab.affine[2, 3] / 2))
+        last = first + slab.data.shape[3]
+        np.testing.assert_allclose(slab.data, whole.data[..., first:last])
+        used.append((first, last))
+    assert used[0][0] == 4
+    assert used[-1][1] == 36
+    assert [after[0] - before[1] for before, after in pairwise(used)] == [4, 4, 4]
+
+
+def test_questions_of_a_run(
+    run: Path, cohort: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = script("questions", monkeypatch)
+    made, measured, masks = questions["collect"]([run])
+    assert set(made) == {"identity", "mean", "regression"}
+    # The measured maps themselves are what a perfect method would make.
+    assert questions["outside"](measured, measured, masks) == 0
+    assert questions["identity"](measured, measured, masks) == f"{len(measured)} of {len(measured)}"
+    labels = {
+        case: np.where(mask, 1 + (np.arange(mask.size).reshape(mask.shape) % 2), 0) for case, mask in masks.items()
+    }
+    shifted = {case: values + 0.1 for case, values in measured.items()}
+    r, gap = questions["regions"](shifted, measured, labels).split(" | ")
+    assert float(r) == pytest.approx(1.0)
+    assert gap == "+0.1000 ± 0.0000"
+    monkeypatch.setattr(sys, "argv", ["questions.py", str(run)])
+    questions["main"]([run], None, None)
+    assert "| regression |" in capsys.readouterr().out
+
+
+def test_three_planes_are_judged_beside_one(
+    table: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planes = {**table["sampling"], "view": "planes", "size": [24, 24]}
+    train(make_recipe({**table, "sampling": planes}), tmp_path, device="cpu")
+    capsys.readouterr()
+    script("planes", monkeypatch)["main"](tmp_path)
+    printed = capsys.readouterr().out
+    for label in ("axial", "coronal", "sagittal", "mean of three"):
+        assert f"| {label} |" in printed
+    assert "SliceConsistency" in printed
