@@ -2,8 +2,9 @@
 
     python benchmarks/planes.py RUN
 
-RUN was trained with sampling.view=planes. Its test cases are translated plane by plane and by the mean of all three,
-and judged in one table with SliceConsistency along the axial axis. Printed as Markdown, with the seconds of a volume.
+RUN was trained with sampling.view=planes. Its test cases are translated plane by plane and by the mean of all
+three, and judged in one table with SliceConsistency along the axial axis. Printed as Markdown, with the seconds of
+a volume.
 """
 
 import argparse
