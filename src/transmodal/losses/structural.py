@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from transmodal.errors import RecipeError
 from transmodal.nn.gaussian import gaussian_filter
+from transmodal.nn.precision import full_precision
 
 Padding = Literal["symmetric", "valid"]
 
@@ -87,7 +88,7 @@ def ssim_parts(
         raise RecipeError(f"data_range = {data_range}: give the width of the physical range, above 0")
     c1, c2 = (k1 * data_range) ** 2, (k2 * data_range) ** 2
     # Mixed precision would round the moments to 8 bits.
-    with torch.autocast(prediction.device.type, enabled=False):
+    with full_precision(prediction):
         dtype = torch.promote_types(torch.promote_types(prediction.dtype, target.dtype), torch.float32)
         x, y = prediction.to(dtype), target.to(dtype)
         moments = gaussian_filter(torch.cat([x, y, x * x + y * y, x * y]), window, sigma, padding)

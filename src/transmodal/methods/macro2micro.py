@@ -42,6 +42,7 @@ from transmodal.nn.equalized import StyleCritic
 from transmodal.nn.features import VGG19, Input, Variant
 from transmodal.nn.gaussian import Edges
 from transmodal.nn.octave_nets import Answer, OctaveDecoder, OctaveEncoder
+from transmodal.nn.precision import full_precision
 
 
 class Macro2Micro(nn.Module):
@@ -215,7 +216,7 @@ class Macro2Micro(nn.Module):
         D, P = self.critic, self.patch_critic
         terms = {}
         # The penalty is a gradient of a gradient: bfloat16 is too coarse for it.
-        with torch.autocast(y.device.type, enabled=False) if lazy else nullcontext():
+        with full_precision(y) if lazy else nullcontext():
             if D is not None:
                 real = y.detach().requires_grad_(lazy)
                 scores = D(real)

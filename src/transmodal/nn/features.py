@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from transmodal.errors import InputError
 from transmodal.nn import pretrained
+from transmodal.nn.precision import full_precision
 
 Variant = Literal["torchvision", "normalised"]
 Input = Literal["imagenet", "unit", "raw"]
@@ -146,7 +147,7 @@ class VGG19(nn.Module):
         """
         if not self.ready:
             raise InputError("VGG-19 has no weights yet; call load_weights() before it is used")
-        with torch.autocast(image.device.type, enabled=False):
+        with full_precision(image):
             x = image.float().expand(-1, 3, -1, -1)
             if self.given != "raw":
                 x = (x + 1) / 2

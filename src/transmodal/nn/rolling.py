@@ -35,6 +35,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from transmodal.nn.precision import full_precision
+
 Mode = Literal["shift", "circular", "zero"]
 Axis = Literal["in", "out"]
 Path = Literal["auto", "kernel", "features", "planes"]
@@ -100,17 +102,16 @@ def possible(mode: Mode, axis: Axis, stride: int) -> list[Path]:
 def choose(
     x: Float[Tensor, "B Cin *N"], weight: Float[Tensor, "Cout Cin *K"], *, mode: Mode, axis: Axis, stride: int
 ) -> Path:
-    """The path that stores least: kernels cost B k^S C O numbers, moved features B C N, planes k^S B C N.
+    """The fastest path, by what each has to do.
 
-    A batch of one has one kernel, so ``kernel`` is then an ordinary convolution.
+    Moving features costs 3^S products a voxel and channel, next to nothing beside the convolution, whereas a moved
+    kernel has (k + 2)^S taps instead of k^S. Other modes keep k^S taps: a batch of one is then an ordinary
+    convolution, and planes pay off where there are fewer voxels than kernels to make.
     """
     paths = possible(mode, axis, stride)
-    voxels, outputs, taps = math.prod(x.shape[2:]), weight.shape[0], math.prod(weight.shape[2:])
-    if len(x) == 1:
-        return "kernel"
-    if "features" in paths and voxels < taps * outputs:
+    if "features" in paths:
         return "features"
-    if "planes" in paths and voxels < outputs:
+    if "planes" in paths and len(x) > 1 and math.prod(x.shape[2:]) < weight.shape[0]:
         return "planes"
     return "kernel"
 
@@ -171,9 +172,10 @@ def _by_kernel(
 
 
 def _along(values: Tensor, matrix: Float[Tensor, "B G K1 K"], place: int) -> Tensor:
-    """The matrix of each sample and group applied along one axis of (B, G, I, J, taps …)."""
+    """The matrix of each sample and group applied along one axis of (B, G, …), in the precision of the matrix."""
     moved = values.movedim(place, -1)
-    flat = moved.flatten(2, -2) @ matrix.transpose(-1, -2)
+    with full_precision(values):
+        flat = moved.flatten(2, -2).to(matrix.dtype) @ matrix.transpose(-1, -2)
     return flat.unflatten(2, moved.shape[2:-1]).movedim(-1, place)
 
 

@@ -1,0 +1,190 @@
+"""AGI-Net: convolutions whose channel groups attend to each other and are rolled, sample by sample.
+
+References:
+    Learning Modality-Aware Representations: Adaptive Group-wise Interaction Network for Multimodal MRI Synthesis
+    (Song, Wu, Hu, Luo, Wei, Wang, Guo, Xu, Zhang, 2025). https://arxiv.org/abs/2411.14684
+
+One layer, for the groups x_i of its features (section numbers of the paper could not be read)::
+
+    A_i  = σ(conv[pool(x_i), pool(shuffle(x)_i)])              cross-group attention
+    x̃_i  = x_i ⊙ A_i
+    Δ, λ = router(x̃)                                           an offset and a scale for each sample and group
+    y    = Σ_i λ_i roll(W_i, Δ_i) ∗ x̃_i                        group-wise rolling
+
+Such layers replace the 3 x 3 convolutions of a ResUNet, whose inputs are all modalities as channels. How it is
+trained is not published in a form that we could read; it is compared with pix2pix, so it plays that game here::
+
+    L_G = softplus(-D(x, G(x))) + λ₁ ‖y - G(x)‖₁,      L_D = ½ [softplus(-D(x, y)) + softplus(D(x, G(x)))]
+
+docs/methods/aginet.md says, line by line, what is published and what is our reading.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from transmodal.data.batch import Batch, Task
+from transmodal.losses.adversarial import GAMES, Gan
+from transmodal.losses.pixel import l1
+from transmodal.methods._method import Facts, Objectives, Players
+from transmodal.nn import init
+from transmodal.nn.cagr import Pool, Rolling, roll
+from transmodal.nn.convnd import Norm, Output
+from transmodal.nn.patchgan import PatchGAN
+from transmodal.nn.resnet import ResNetGenerator
+from transmodal.nn.resunet import ResUNet
+from transmodal.nn.rolling import Axis, Mode, Path
+from transmodal.nn.unet import UNetGenerator
+
+Backbone = Literal["resunet", "pix2pix", "resnet"]
+Replace = Literal["all", "encoder", "decoder", "bottleneck", "none"]
+
+
+class AGINet(nn.Module):
+    """The paper's module in its ResUNet, or in the generator of another method.
+
+    Args:
+        task: what goes in and what comes out.
+        backbone: whose convolutions are replaced: ``resunet`` as in the paper; the U-Net of ``pix2pix`` or the
+            ResNet of CycleGAN, as a plug-in.
+        width: channels at full size.
+        depth: how often a U-Net halves the grid; 8 for pix2pix's own.
+        norm: normalisation of G.
+        output: ``tanh`` for targets in [-1, 1], ``linear`` for z-scores.
+        replace: which convolutions: those of the residual blocks on the way down, up, at the bottom, or all;
+            of the other backbones all but the first and the last. ``none`` leaves the plain backbone.
+        groups: n, of channels.
+        attention: whether there is cross-group attention.
+        rolling: whether kernels are rolled.
+        roll_mode: what rolling means: ``shift`` moves features, ``circular`` is the literal word.
+        group_axis: whether input or output channels of a kernel are grouped.
+        max_offset: bound of |Δ| in voxels of the layer's input.
+        attention_pool: what the attention averages over: channels (``spatial``) or space (``channel``).
+        attention_kernel: width of its convolution.
+        shuffled: whether a group's attention sees the others.
+        scaled: whether λ is learnt; else it is 1.
+        router_dropout: of the router's features, in training.
+        path: how rolled convolutions are computed.
+        l1_weight: λ₁.
+        gan_weight: of the adversarial term; 0 for no D.
+        gan: the game.
+        critic_width: channels of the first layer of D.
+        critic_layers: strided layers of D.
+        critic_weight: of D's objective.
+    """
+
+    facts: ClassVar[Facts] = Facts(
+        summary="groups of features attend to each other and are rolled against each other",
+        paper="https://arxiv.org/abs/2411.14684",
+    )
+    training_only: ClassVar[tuple[str, ...]] = ("critic",)
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        backbone: Backbone = "resunet",
+        width: int = 64,
+        depth: int = 3,
+        norm: Norm = "instance",
+        output: Output = "tanh",
+        replace: Replace = "all",
+        groups: int = 4,
+        attention: bool = True,
+        rolling: bool = True,
+        roll_mode: Mode = "shift",
+        group_axis: Axis = "in",
+        max_offset: float = 1.0,
+        attention_pool: Pool = "spatial",
+        attention_kernel: int = 5,
+        shuffled: bool = True,
+        scaled: bool = True,
+        router_dropout: float = 0.2,
+        path: Path = "auto",
+        l1_weight: float = 100.0,
+        gan_weight: float = 1.0,
+        gan: Gan = "vanilla",
+        critic_width: int = 64,
+        critic_layers: int = 3,
+        critic_weight: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.game = GAMES[gan]
+        self.l1_weight, self.gan_weight, self.critic_weight = l1_weight, gan_weight, critic_weight
+        how = Rolling(
+            groups=groups, attention=attention, rolling=rolling, mode=roll_mode, axis=group_axis,
+            max_offset=max_offset, pool=attention_pool, kernel=attention_kernel, shuffled=shuffled, scaled=scaled,
+            dropout=router_dropout, path=path,
+        )  # fmt: skip
+        if backbone != "resunet" and replace not in ("all", "none"):
+            raise ValueError(f"replace = {replace!r}: only the resunet has such a part; give 'all' or 'none'")
+        self.generator = _network(task, backbone, width, depth, norm, output)
+        self.replaced = tuple(roll(self.generator, how, _which(self.generator, replace)))
+        self.critic = (
+            init.normal(
+                PatchGAN(
+                    task.in_channels + task.out_channels,
+                    spatial=task.spatial,
+                    width=critic_width,
+                    layers=critic_layers,
+                    norm_kind=norm,
+                )
+            )
+            if gan_weight
+            else None
+        )
+        self.multiple = self.generator.multiple
+
+    def players(self) -> Players:
+        """G and, unless its weight is 0, D."""
+        players: dict[str, dict[str, nn.Module]] = {"generator": {"generator": self.generator}}
+        return players if self.critic is None else {**players, "critic": {"critic": self.critic}}
+
+    def objectives(self, batch: Batch) -> Objectives:
+        """One step on D, then one on G against the D that has just moved."""
+        G, D = self.generator, self.critic
+        x, y = batch.source, batch.truth
+        fake = G(x)
+        terms = {"l1": self.l1_weight * l1(fake, y)}
+        if D is not None:
+            scores = D(torch.cat([x, y], dim=1)), D(torch.cat([x, fake.detach()], dim=1))
+            yield "critic", {"adversarial": self.critic_weight * self.game.critic(*scores)}
+            terms["adversarial"] = self.gan_weight * self.game.generator(D(torch.cat([x, fake], dim=1)))
+        yield "generator", terms
+
+    def translate(self, batch: Batch) -> Float[Tensor, "B Cout *N"]:
+        """G(x)."""
+        fake: Tensor = self.generator(batch.source)
+        return fake
+
+
+def _network(
+    task: Task, backbone: Backbone, width: int, depth: int, norm: Norm, output: Output
+) -> ResUNet | UNetGenerator | ResNetGenerator:
+    cin, cout, spatial = task.in_channels, task.out_channels, task.spatial
+    if backbone == "resunet":
+        return ResUNet(cin, cout, spatial=spatial, depth=depth, width=width, norm_kind=norm, output=output)
+    if backbone == "pix2pix":
+        return init.normal(
+            UNetGenerator(cin, cout, spatial=spatial, depth=depth, width=width, norm_kind=norm, output=output)
+        )
+    return init.normal(ResNetGenerator(cin, cout, spatial=spatial, width=width, norm_kind=norm, output=output))
+
+
+def _which(network: nn.Module, replace: Replace) -> Callable[[str, nn.Module], bool]:
+    """(name, convolution) → whether it is replaced."""
+    convolutions = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Conv3d)]
+    ends = {convolutions[0], convolutions[-1]}
+
+    def chosen(name: str, layer: nn.Module) -> bool:
+        if replace == "none" or name in ends or name.endswith("shortcut"):
+            return False
+        if not isinstance(network, ResUNet):
+            return True
+        wanted = ("encoder", "bottleneck", "decoder") if replace == "all" else (replace,)
+        return name.partition(".")[0] in wanted
+
+    return chosen

@@ -1,0 +1,110 @@
+"""AGI-Net: wiring by arguments alone."""
+
+import pytest
+import torch
+
+from transmodal import registry
+from transmodal.data.batch import Batch, Task
+from transmodal.errors import RecipeError
+from transmodal.nn.cagr import RolledConv
+from transmodal.nn.resunet import ResUNet
+
+TASK = Task(sources=("T1w", "T2w"), targets=("PDw",))
+SMALL = {"width": 8, "depth": 2, "critic_width": 4, "critic_layers": 1}
+
+
+def build(**arguments):
+    torch.manual_seed(0)
+    return registry.build("aginet", TASK, SMALL | arguments)
+
+
+def batch():
+    source = torch.rand(2, 2, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    ones = torch.ones(2, 1, 16, 16, dtype=torch.bool)
+    return Batch(source, ones[:, :, 0, 0].expand(-1, 2), ones, torch.zeros(2, 3, 2), 2, target=-source[:, :1])
+
+
+def rolled(method):
+    return [name for name, module in method.generator.named_modules() if isinstance(module, RolledConv)]
+
+
+def test_every_convolution_of_the_blocks_is_replaced_by_default():
+    names = rolled(build())
+    assert len(names) == 2 * (2 + 1 + 2)
+    assert all(name.endswith((".first", ".second")) for name in names)
+    assert build().replaced == tuple(names)
+
+
+@pytest.mark.parametrize(("part", "number"), [("encoder", 4), ("bottleneck", 2), ("decoder", 4), ("none", 0)])
+def test_replacement_sets(part, number):
+    names = rolled(build(replace=part))
+    assert len(names) == number
+    assert all(name.startswith(part) for name in names)
+
+
+def test_replacing_nothing_is_the_plain_backbone_bit_for_bit():
+    method = build(replace="none")
+    torch.manual_seed(0)
+    plain = ResUNet(2, 1, depth=2, width=8)
+    for key, value in plain.state_dict().items():
+        assert torch.equal(value, method.generator.state_dict()[key])
+    assert torch.equal(plain(batch().source), method.translate(batch()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attention": False},
+        {"rolling": False},
+        {"scaled": False},
+        {"shuffled": False},
+        {"groups": 1},
+        {"groups": 2},
+        {"groups": 8},
+        {"roll_mode": "circular"},
+        {"roll_mode": "zero"},
+        {"group_axis": "out"},
+        {"attention_pool": "channel"},
+        {"max_offset": 2.0},
+        {"path": "kernel"},
+        {"gan_weight": 0.0},
+        {"backbone": "pix2pix", "depth": 3},
+        {"backbone": "resnet"},
+    ],
+    ids=str,
+)
+def test_every_ablation_takes_a_step(change):
+    method = build(**change)
+    before = [p.detach().clone() for p in method.generator.parameters()]
+    players = method.players()
+    assert set(players) == ({"generator"} if change.get("gan_weight") == 0 else {"generator", "critic"})
+    for player, terms in method.objectives(batch()):
+        parameters = [p for net in players[player].values() for p in net.parameters()]
+        optimiser = torch.optim.Adam(parameters, 1e-3)
+        torch.stack(list(terms.values())).sum().backward(inputs=parameters)
+        optimiser.step()
+    moved = [not torch.equal(a, b) for a, b in zip(before, method.generator.parameters(), strict=True)]
+    assert sum(moved) > 0.9 * len(moved)
+
+
+def test_the_plug_in_rolls_the_generator_of_pix2pix():
+    method = registry.build("aginet", TASK, {**SMALL, "backbone": "pix2pix", "depth": 3})
+    plain = registry.build("aginet", TASK, {**SMALL, "backbone": "pix2pix", "depth": 3, "replace": "none"})
+    assert type(method.generator) is type(plain.generator)
+    assert rolled(method)
+    assert not rolled(plain)
+    assert method.translate(batch()).shape == plain.translate(batch()).shape
+
+
+def test_parts_of_other_backbones_have_no_name():
+    with pytest.raises(RecipeError, match="only the resunet has such a part"):
+        build(backbone="resnet", replace="encoder")
+
+
+def test_weights_of_the_objective():
+    torch.manual_seed(0)
+    terms = dict(build(l1_weight=1.0, gan_weight=1.0).objectives(batch()))["generator"]
+    torch.manual_seed(0)
+    heavy = dict(build(l1_weight=100.0, gan_weight=2.0).objectives(batch()))["generator"]
+    torch.testing.assert_close(heavy["l1"], 100 * terms["l1"])
+    torch.testing.assert_close(heavy["adversarial"], 2 * terms["adversarial"])
