@@ -135,6 +135,34 @@ def test_weights_that_are_not_there_are_missed_before_any_scan_is_read(
     assert "did you mean 'vgg19'" in err
 
 
+def test_an_input_is_never_overwritten(call: Run, run: Path, cohort: Path, tmp_path: Path) -> None:
+    scan = shutil.copy(cohort / "sub-001" / "T1w.nii.gz", tmp_path / "T1w.nii.gz")
+    before = Path(scan).read_bytes()
+    code, _, err = call("synthesize", run / "model", scan, "--out", scan, "--force")
+    assert code == 3
+    assert "is one of the images given" in err
+    assert Path(scan).read_bytes() == before
+
+
+@pytest.mark.parametrize("inside", ["file", "file/run"])
+def test_a_run_needs_a_folder(call: Run, recipe_file: Path, tmp_path: Path, inside: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    code, _, err = call("train", recipe_file, "--out", tmp_path / inside)
+    assert code == 3
+    assert f"{tmp_path / 'file'}: is a file where a folder is needed" in err
+    assert call("demo", "--out", tmp_path / inside)[0] == 3
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_size_that_cannot_be_halved_is_refused_before_data_are_read(
+    call: Run, recipe_file: Path, tmp_path: Path
+) -> None:
+    words = ("data.path=nowhere", "sampling.size=[30,24]")
+    code, _, err = call("train", recipe_file, *words, "--out", tmp_path / "run")
+    assert code == 2
+    assert "sampling.size = [30, 24]: regression takes multiples of 4 here; [32, 24] would do" in err
+
+
 def test_options_are_frozen() -> None:
     found = {c.__name__.lower(): sorted(c.__dataclass_fields__) for c in cli.COMMANDS}
     assert found == {

@@ -288,7 +288,7 @@ def run(words: list[str] | None = None) -> int:
     except TransmodalError as problem:
         return _fail(str(problem), problem.exit_code)
     except KeyboardInterrupt:
-        return _fail("interrupted; what was finished before is whole, and running it again goes on", 130)
+        return _fail("interrupted; what was finished before is whole; run it again to go on (train: with --resume)", 130)
     except BrokenPipeError:
         sys.stderr.close()
         return 0

@@ -151,5 +151,15 @@ def make_recipe(table: Mapping[str, Any], name: str = "recipe") -> Recipe:
     chosen = method.pop("name")
     settings: dict[str, Any] = {key: make(kind, table.get(key, {}), key) for key, kind in _TABLES.items()}
     recipe = Recipe(method=chosen, arguments=method, name=name, **settings)
-    registry.check(chosen, recipe.task, method)
+    _check_size(recipe, registry.outline(chosen, recipe.task, method).multiple)
     return recipe
+
+
+def _check_size(recipe: Recipe, multiple: int) -> None:
+    """Refuse slices or patches that the networks cannot halve as often as they do."""
+    size = recipe.sampling.size
+    if any(n % multiple for n in size):
+        near = [max(multiple, round(n / multiple) * multiple) for n in size]
+        raise RecipeError(
+            f"sampling.size = {list(size)}: {recipe.method} takes multiples of {multiple} here; {near} would do"
+        )

@@ -83,8 +83,10 @@ def build(
     return method
 
 
-def check(name: str, task: "transmodal.data.batch.Task", arguments: Mapping[str, Any]) -> None:
-    """Refuse what :func:`build` would refuse, without giving memory to weights.
+def outline(
+    name: str, task: "transmodal.data.batch.Task", arguments: Mapping[str, Any]
+) -> "transmodal.methods._method.Method":
+    """What :func:`build` would give, without memory for weights: to ask it questions.
 
     Raises:
         RecipeError: as :func:`build`.
@@ -92,7 +94,7 @@ def check(name: str, task: "transmodal.data.batch.Task", arguments: Mapping[str,
     import torch
 
     with torch.device("meta"):
-        build(name, task, arguments)
+        return build(name, task, arguments)
 
 
 def describe() -> list[dict[str, Any]]:
@@ -124,8 +126,8 @@ def show(
     import torch
     from torch import nn
 
+    method = outline(name, task, arguments)
     with torch.device("meta"):
-        method = build(name, task, arguments)
         cost = {} if size is None else {"gmac": _gmac(name, method, task, size)}
     assert isinstance(method, nn.Module)
     players = method.players()

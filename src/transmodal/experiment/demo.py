@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from transmodal import progress
-from transmodal.data.files import read_json
+from transmodal.data.files import check_folder, read_json
 from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
 from transmodal.errors import Refused
 from transmodal.evaluation.summary import summarise
@@ -47,6 +47,7 @@ def demo(
         Refused: ``out`` holds something that no demo wrote.
     """
     out = Path(out)
+    check_folder(out)
     settings = settings or PhantomSettings(subjects=8, contrasts=("T1w", "FA"), seed=seed)
     recipe = recipe or demo_recipe(out, seed)
     page = out / "report.html"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from transmodal import registry
-from transmodal.data.files import read_json, write_json
+from transmodal.data.files import check_folder, read_json, write_json
 from transmodal.data.prepare import prepare
 from transmodal.data.prepared import PreparedCase, PreparedDataset, is_prepared
 from transmodal.data.splits import Split
@@ -58,6 +58,7 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = F
         InputError: no data, a modality that no case has, nothing to resume.
         RecipeError: ``data.path`` is not given, or another recipe is resumed.
     """
+    check_folder(folder)
     record = folder / "run.json"
     if resume:
         _check_same(record, recipe)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from transmodal import progress, registry
 from transmodal.data.intensity import IntensityFit, pool
@@ -170,9 +169,7 @@ def as_model(method: Method, run: Run, step: int) -> Model:
 
 def _demand_weights(recipe: Recipe) -> None:
     """Files of pretrained weights are missed before any scan is read."""
-    with torch.device("meta"):
-        method = registry.build(recipe.method, recipe.task, recipe.arguments)
-    for network in frozen_networks(method):
+    for network in frozen_networks(registry.outline(recipe.method, recipe.task, recipe.arguments)):
         network.find_weights()
 
 

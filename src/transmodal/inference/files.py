@@ -129,6 +129,13 @@ def _one(
     model: Model, images: dict[str, Path], mask: Path | None, targets: dict[str, Path], force: bool
 ) -> list[Path]:
     there = [path for path in targets.values() if path.exists()]
+    given = [path for path in (*images.values(), mask) if path is not None and path.exists()]
+    for path in there:
+        if any(path.samefile(one) for one in given):
+            raise InputError(
+                f"{path}: is one of the images given, and --force does not replace a scan by a guess; "
+                "choose another --out"
+            )
     if there and not force:
         raise Refused(f"{there[0]}: exists already; add --force to overwrite it, or choose another --out")
     started = time.monotonic()
