@@ -288,7 +288,8 @@ def run(words: list[str] | None = None) -> int:
     except TransmodalError as problem:
         return _fail(str(problem), problem.exit_code)
     except KeyboardInterrupt:
-        return _fail("interrupted; what was finished before is whole; run it again to go on (train: with --resume)", 130)
+        again = "run it again to go on (train: with --resume)"
+        return _fail(f"interrupted; what was finished before is whole; {again}", 130)
     except BrokenPipeError:
         sys.stderr.close()
         return 0
