@@ -1,6 +1,6 @@
 """Speed as ratios, both sides interleaved in one run, so that a machine that drifts drifts for both.
 
-    python benchmarks/speed.py [machine | slice]
+    python benchmarks/speed.py [machine | slice | rolling]
 
 Prints Markdown for benchmarks/README.md. Times are medians; ratios are medians of the ratios within a round.
 """
@@ -28,6 +28,7 @@ from transmodal.evaluation.score import score
 from transmodal.inference.predict import InferenceSettings, predict
 from transmodal.machine import environment
 from transmodal.nn.convnd import use_channels_last
+from transmodal.nn.rolling import choose, possible, rolled_conv
 from transmodal.training.loop import make_fabric
 from transmodal.training.settings import TrainingSettings
 from transmodal.training.turns import play, trained_parameters
@@ -90,6 +91,32 @@ def one_slice() -> None:
             sides[f"{name}, compiled"] = partial(quietly, compiled, image)
             sides[f"{name}, ONNX Runtime"] = partial(session.run, None, feed)
         table("One slice of 256 × 256, batch 1", sides)
+
+
+def rolling() -> None:
+    """A rolled convolution, forward and backward, at every level of AGI-Net's network for slices of 128 × 128."""
+    for level in range(4):
+        channels, size, batch = 64 * 2**level, 128 // 2**level, 4
+        x = torch.randn(batch, channels, size, size).contiguous(memory_format=torch.channels_last).requires_grad_()
+        weight = torch.randn(channels, channels, 3, 3, requires_grad=True)
+        offset = (torch.rand(batch, 4, 2) - 0.5).requires_grad_()
+        scale = torch.rand(batch, 4).requires_grad_()
+        given = (x, weight, offset, scale)
+        sides: dict[str, Callable[[], Any]] = {"plain convolution": partial(there_and_back, plain, *given)}
+        for mode in ("shift", "circular"):
+            for path in possible(mode, "in", 1):
+                chosen = " (chosen)" if choose(x, weight, mode=mode, axis="in", stride=1) == path else ""
+                rolled = partial(rolled_conv, mode=mode, path=path)
+                sides[f"{mode}, by {path}{chosen}"] = partial(there_and_back, rolled, *given)
+        table(f"{channels} channels, {size} × {size}, batch {batch}, four groups, forward and backward", sides)
+
+
+def plain(x: torch.Tensor, weight: torch.Tensor, offset: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.conv2d(x, weight, padding=1)
+
+
+def there_and_back(function: Callable[..., torch.Tensor], *given: torch.Tensor) -> None:
+    function(*given).sum().backward()
 
 
 class Translate(torch.nn.Module):
@@ -175,5 +202,5 @@ def machine() -> None:
 if __name__ == "__main__":
     facts = environment()
     print(f"{facts['processor']}, {facts['cores']} cores, torch {facts['versions']['torch']}, no GPU used")
-    for part in sys.argv[1:] or ("machine", "slice"):
-        {"machine": machine, "slice": one_slice}[part]()
+    for part in sys.argv[1:] or ("machine", "slice", "rolling"):
+        {"machine": machine, "slice": one_slice, "rolling": rolling}[part]()
