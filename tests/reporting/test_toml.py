@@ -25,7 +25,8 @@ def test_a_key_without_a_value_is_left_out() -> None:
 
 
 def test_the_recipe_in_a_report_is_the_recipe() -> None:
-    recipe = make_recipe({"method": {"name": "pix2pix"}, "training": {"players": {"critic": {"lr": 1e-4}}}})
+    table = {"method": {"name": "pix2pix", "depth": 5}, "training": {"players": {"critic": {"lr": 1e-4}}}}
+    recipe = make_recipe(table)
     again = make_recipe(tomllib.loads(to_toml(recipe.to_dict())))
     assert again.to_dict() == recipe.to_dict()
     assert again.hash == recipe.hash
