@@ -83,7 +83,8 @@ class Recipe:
     @property
     def task(self) -> Task:
         """What the method is asked to do."""
-        return Task(self.data.sources, self.data.targets, self.sampling.spatial, self.sampling.neighbours)
+        sampling = self.sampling
+        return Task(self.data.sources, self.data.targets, sampling.spatial, sampling.neighbours, sampling.size)
 
     @property
     def prepare_settings(self) -> PrepareSettings:

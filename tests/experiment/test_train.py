@@ -27,7 +27,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "cyclegan": {"width": 4, "blocks": 1, "critic_width": 4, "critic_layers": 1, "pool": 2},
     "aginet": {"width": 4, "depth": 2, "critic_width": 4, "critic_layers": 1},
     "macro2micro": {
-        "width": 4, "critic_size": [24, 24], "critic_width": 4, "patch_width": 2, "patch_hidden": 8,
+        "width": 4, "critic_width": 4, "patch_width": 2, "patch_hidden": 8,
         "patch_size": 16, "patches": 2, "vgg_taps": ["relu1_1"], "allow_random": True,
     },
 }  # fmt: skip

@@ -279,6 +279,14 @@ def test_the_critic_is_built_for_one_size():
         next(small().objectives(heads(size=40)))
 
 
+def test_the_critics_size_is_that_of_the_task():
+    arguments = {key: value for key, value in SMALL.items() if key != "critic_size"}
+    task = Task(targets=("FA",), size=(48, 32))
+    assert registry.outline("macro2micro", task, arguments).critic.size == (48, 32)
+    assert registry.outline("macro2micro", TASK, arguments).critic.size == (256, 256)
+    assert registry.outline("macro2micro", task, SMALL).critic.size == (32, 32)
+
+
 def test_only_slices_and_one_target():
     with pytest.raises(RecipeError, match="spatial = 2"):
         registry.build("macro2micro", Task(spatial=3), {})

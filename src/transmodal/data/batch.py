@@ -20,14 +20,19 @@ class Task:
         spatial: 2 for slices, 3 for patches.
         neighbours: 2D only: how many slices the network sees at once, an odd number; the middle one is
             translated (2.5D). The slices are channels, all of the first source before the next source.
+        size: voxels of a training sample along its axes; empty where it is not known. Only a network that cannot
+            take images of any size should ask.
     """
 
     sources: tuple[str, ...] = ("T1w",)
     targets: tuple[str, ...] = ("T2w",)
     spatial: int = 2
     neighbours: int = 1
+    size: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.size and len(self.size) != self.spatial:
+            raise RecipeError(f"size = {list(self.size)}: give {self.spatial} numbers, or none")
         if self.spatial not in (2, 3):
             raise RecipeError(f"spatial = {self.spatial}: a network sees slices (2) or patches (3)")
         if self.neighbours < 1 or self.neighbours % 2 == 0:

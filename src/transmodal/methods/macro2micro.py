@@ -69,7 +69,8 @@ class Macro2Micro(nn.Module):
         gan_weight: λ_D; 0 for no D.
         patch_weight: λ_P; 0 for no P.
         fake_weight: of softplus(D(ŷ)).
-        critic_size: voxels of the images D is built for: ``sampling.size``.
+        critic_size: voxels of the images D is built for. None for those of the task, or the published 256 x 256
+            where it does not say.
         critic_width: channels of the first layer of D.
         patch_width: channels of the first layer of P.
         patch_hidden: numbers in the head of P.
@@ -117,7 +118,7 @@ class Macro2Micro(nn.Module):
         gan_weight: float = 1.0,
         patch_weight: float = 1.0,
         fake_weight: float = 1.0,
-        critic_size: tuple[int, int] = (256, 256),
+        critic_size: tuple[int, int] | None = None,
         critic_width: int = 128,
         patch_width: int = 32,
         patch_hidden: int = 2048,
@@ -138,7 +139,8 @@ class Macro2Micro(nn.Module):
         colours = task.out_channels
         self.encoder = OctaveEncoder(task.in_channels, width, alpha, norm, stem_borders, mix)
         self.decoder = OctaveDecoder(colours, width, alpha, norm, decoder_slope)
-        self.critic = StyleCritic(colours, size=critic_size, width=critic_width) if gan_weight else None
+        rows, columns = critic_size or task.size or (256, 256)
+        self.critic = StyleCritic(colours, size=(rows, columns), width=critic_width) if gan_weight else None
         self.patch_critic = (
             PatchCooccurrence(colours, size=patch_size, width=patch_width, hidden=patch_hidden)
             if patch_weight
@@ -174,7 +176,7 @@ class Macro2Micro(nn.Module):
         if self.critic is not None and tuple(y.shape[2:]) != self.critic.size:
             raise RecipeError(
                 f"method.critic_size = {list(self.critic.size)}, but images of {list(y.shape[2:])} voxels "
-                "arrived; set it to sampling.size"
+                "arrived; leave it out, or set it to sampling.size"
             )
         region = self._region(batch)
         yield (
