@@ -35,6 +35,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from transmodal.nn.depthwise import filtered
 from transmodal.nn.precision import full_precision
 
 Mode = Literal["shift", "circular", "zero"]
@@ -192,21 +193,14 @@ def _moved(
     x: Float[Tensor, "B C *N"], offset: Tensor, scale: Tensor, reach: int, padding: int
 ) -> Float[Tensor, "B C *M"]:
     """λ x(q + Δ) for each sample and group, zeros outside; ``padding - reach`` voxels longer on every side."""
-    batch, channels, *size = x.shape
+    channels, *size = x.shape[1:]
     distance = torch.arange(-reach, reach + 1, device=x.device)
     taps = scale[..., None]
     for a in range(offset.shape[2]):
         along = fractions(offset[..., a, None], distance)
         taps = (taps[..., None] * along[:, :, None]).flatten(2) if a else taps * along
-    window = [2 * reach + 1] * len(size)
-    filters = taps.unflatten(2, window).repeat_interleave(channels // offset.shape[1], dim=1)
-    moved = _CONV[len(size)](
-        x.reshape(1, batch * channels, *size),
-        filters.reshape(batch * channels, 1, *window).to(x.dtype),
-        padding=padding,
-        groups=batch * channels,
-    )
-    return moved.view(batch, channels, *moved.shape[2:])
+    filters = taps.unflatten(2, [2 * reach + 1] * len(size)).repeat_interleave(channels // offset.shape[1], dim=1)
+    return filtered(x, filters.to(x.dtype), padding)
 
 
 def _by_planes(
