@@ -29,7 +29,7 @@ def filtered(
         x, padding = functional.pad(x, [padding - half] * (2 * (x.ndim - 2))), half
     if torch.compiler.is_compiling():
         return _correlate(x, filters, padding)
-    result: Tensor = _Filtered.apply(x, filters, padding)  # type: ignore[no-untyped-call]
+    result: Tensor = _Filtered.apply(x, filters, padding)
     return result
 
 
