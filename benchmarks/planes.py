@@ -12,33 +12,19 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from transmodal.data.files import read_json
-from transmodal.data.prepared import PreparedDataset
-from transmodal.data.splits import Split
 from transmodal.data.tile import PLANES
 from transmodal.errors import RecipeError
 from transmodal.evaluation.summary import summarise
 from transmodal.experiment.judge import judge, score_judged
-from transmodal.experiment.run import Run
+from transmodal.experiment.run import open_run
 from transmodal.inference.model import load_model
-from transmodal.recipe import make_recipe
 from transmodal.reporting.tables import markdown_table
 
 METRICS = ("MAE", "PSNR", "SSIM", "SliceConsistency")
 
 
-def opened(folder: Path) -> Run:
-    """A finished run, as its record says."""
-    record = read_json(folder / "run.json")
-    recipe = make_recipe(record["recipe"], record["name"])
-    split = Split(**{part: tuple(names) for part, names in record["split"].items()})
-    path = folder / "prepared"
-    dataset = PreparedDataset.open(path if path.exists() else Path(recipe.data.path))
-    return Run(folder, recipe, dataset, split)
-
-
 def main(folder: Path) -> None:
-    run = opened(folder)
+    run = open_run(folder)
     if run.recipe.sampling.view != "planes":
         raise RecipeError(
             f"{folder}: was trained on {run.recipe.sampling.view} slices; train with sampling.view=planes"

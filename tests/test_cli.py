@@ -171,6 +171,7 @@ def test_options_are_frozen() -> None:
         "train": ["device", "force", "out", "recipe", "resume", "settings", "voice"],
         "synthesize": ["device", "force", "images", "mask", "model", "out", "settings", "voice"],
         "evaluate": ["data_range", "mask", "method", "out", "prediction", "reference", "target", "voice"],
+        "robustness": ["device", "draws", "kind", "moved", "out", "runs", "sizes", "voice"],
         "report": ["folder", "out", "voice"],
         "download": ["name", "to", "voice"],
         "list": ["json"],

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
@@ -170,6 +170,35 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Robustness:
+    """Judge runs again on their test cases with the sources moved against each other."""
+
+    runs: Words
+    """Folders of runs, or NAME=FOLDER; those with one name are folds of one method."""
+    out: Path = field(kw_only=True)
+    """Folder for robustness.csv, .md, .png, and offsets.csv."""
+    kind: Literal["translation", "subvoxel", "rotation", "scaling", "warp"] = "translation"
+    """In whole voxels, in fractions of a voxel, in degrees, in percent, in mm."""
+    sizes: tuple[float, ...] = (0, 1, 2, 4)
+    """The largest motion of every point of the curve."""
+    moved: tuple[str, ...] = ()
+    """Which sources; by default all but the first."""
+    draws: int = 3
+    """Motions of each case and size."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.experiment.robustness import robustness
+
+        print(robustness(
+            self.runs, self.out, kind=self.kind, sizes=self.sizes, moved=self.moved, draws=self.draws,
+            device=self.device,
+        ))  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Report:
     """One self-contained HTML page from a run or an evaluation."""
 
@@ -252,10 +281,10 @@ class Doctor:
         print(json.dumps(facts, indent=2) if self.json else spell(facts))
 
 
-COMMANDS = (Demo, Prepare, Train, Synthesize, Evaluate, Report, Download, List, Show, Doctor)
+COMMANDS = (Demo, Prepare, Train, Synthesize, Evaluate, Robustness, Report, Download, List, Show, Doctor)
 
 
-Command = Demo | Prepare | Train | Synthesize | Evaluate | Report | Download | List | Show | Doctor
+Command = Demo | Prepare | Train | Synthesize | Evaluate | Robustness | Report | Download | List | Show | Doctor
 
 
 def parse(words: list[str] | None = None) -> Command:

@@ -153,6 +153,11 @@ def make_recipe(table: Mapping[str, Any], name: str = "recipe") -> Recipe:
     settings: dict[str, Any] = {key: make(kind, table.get(key, {}), key) for key, kind in _TABLES.items()}
     recipe = Recipe(method=chosen, arguments=method, name=name, **settings)
     _check_size(recipe, registry.outline(chosen, recipe.task, method).multiple)
+    recipe.sampling.misalign.who(recipe.data.sources)
+    if recipe.sampling.drop and not registry.get(chosen).facts.handles_missing:
+        raise RecipeError(
+            f"sampling.drop = {recipe.sampling.drop:g}: {chosen} needs all its sources; leave it at 0"
+        )
     return recipe
 
 

@@ -7,8 +7,10 @@ import torch
 from transmodal.data.batch import Task
 from transmodal.data.bring import PrepareSettings
 from transmodal.data.loader import Loader
+from transmodal.data.motion import Misalignment, misalign
 from transmodal.data.prepare import prepare
 from transmodal.data.sampling import Sampling
+from transmodal.data.volume import Volume
 from transmodal.errors import InputError, RecipeError
 
 TASK = Task(sources=("T1w",), targets=("T2w",))
@@ -143,6 +145,44 @@ def test_missing_sources_are_flagged(heads, tmp_path):
     assert batch.present[:, 0].all()
     assert not batch.source[gone, 1].any()
     assert batch.source[~gone, 1].any()
+
+
+def test_sources_are_moved_and_the_target_is_not(small):
+    """A sample with a moved source is the slice of the moved volume; everything else is as without."""
+    task = Task(sources=("T1w", "T2w"), targets=("T1w",))
+    still = loader(small, task, batch_size=12).batch(0)
+    settings = Misalignment("subvoxel", 2.0)
+    moved = loader(small, task, Sampling(size=(20, 24), misalign=settings), batch_size=12).batch(0)
+    assert moved.cases == still.cases
+    for key in ("target", "mask", "extent", "present"):
+        assert torch.equal(getattr(moved, key), getattr(still, key))
+    assert torch.equal(moved.source[:, 0], still.source[:, 0])
+    for place, name in enumerate(moved.cases):
+        case = small.case(name)
+        z = round(float(moved.extent[place, 2, 0]) * (case.box[2][1] - 1 - case.box[2][0])) + case.box[2][0]
+        rng = np.random.default_rng([0, 0, 0, place])
+        for (low, high), size in zip(case.box[:2], (20, 24), strict=True):
+            assert size >= high - low
+            rng.integers(0, 1)  # the jitter
+        motion = settings.draw(rng, case.grid, 2)
+        whole = misalign(Volume(np.array(case.values("T2w")), case.grid), motion).data[0, :, :, z]
+        np.testing.assert_allclose(
+            moved.source[place, 1], case.fits["T2w"].apply(whole[None].copy())[0], atol=1e-6
+        )
+    assert not torch.equal(moved.source[:, 1], still.source[:, 1])
+
+
+def test_sources_are_dropped_and_one_is_always_left(small):
+    task = Task(sources=("T1w", "T2w"), targets=("T1w",))
+    batch = loader(small, task, Sampling(size=(20, 24), drop=0.5), batch_size=200, handles_missing=True).batch(0)
+    seen = [tuple(row) for row in batch.present.tolist()]
+    share = {kind: seen.count(kind) / len(seen) for kind in set(seen)}
+    assert set(share) == {(True, True), (True, False), (False, True)}
+    assert share[True, True] == pytest.approx(0.5, abs=0.1)
+    assert share[True, False] == pytest.approx(0.25, abs=0.1)
+    assert torch.equal(batch.source.abs().amax(dim=(2, 3)) > 0, batch.present)
+    with pytest.raises(RecipeError, match=r"sampling.drop = 0.5: this method needs all its sources"):
+        loader(small, task, Sampling(size=(20, 24), drop=0.5))
 
 
 def test_labels_that_are_needed(heads, tmp_path):

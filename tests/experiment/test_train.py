@@ -1,6 +1,7 @@
 """A run from recipe to table, for every method and every way to look at a head."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from transmodal.data.phantom.cohort import PhantomSettings
 from transmodal.errors import InputError, RecipeError, Refused
 from transmodal.evaluation.table import read_rows
 from transmodal.experiment.demo import demo
+from transmodal.experiment.judge import judge, score_judged
+from transmodal.experiment.run import open_run
 from transmodal.experiment.train import train
 from transmodal.inference.files import synthesize_paths
 from transmodal.inference.model import load_model
@@ -184,3 +187,41 @@ def test_the_demo_is_shown_again_at_no_cost_and_spares_other_folders(
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     with pytest.raises(Refused, match="not a demo"):
         demo(tmp_path / "mine", settings=settings, recipe=make_recipe(base))
+
+
+def test_every_part_of_the_sources_is_judged(table: dict[str, Any], tmp_path: Path) -> None:
+    """Its rows are what the model makes when only that part is given; a target the floors also see."""
+    base = small(table, "aginet")
+    base["data"] |= {"sources": ["T1w", "FA"], "targets": ["T2w"]}
+    base["sampling"] = {**base["sampling"], "drop": 0.5}
+    base["evaluation"] = {**base["evaluation"], "subsets": True}
+    train(make_recipe(base), tmp_path, device="cpu")
+    values = {(r.method, r.metric): r.value for r in read_rows(tmp_path / "evaluation.csv")}
+    assert {method for method, _ in values} == {"identity", "mean", "aginet", "aginet from T1w", "aginet from FA"}
+    assert len({values[m, "MAE"] for m in ("aginet", "aginet from T1w", "aginet from FA")}) == 3
+    run, method = open_run(tmp_path), load_model(tmp_path).method
+    case = run.dataset.case(run.split.test[0])
+    (judged,) = judge(method, run, case, {"FA": case.values("FA")})
+    (row,) = score_judged(judged, "x", ["MAE"])
+    assert row.value == values["aginet from FA", "MAE"]
+
+
+@pytest.mark.parametrize(
+    ("table_", "key", "says"),
+    [
+        ("sampling", {"drop": 0.5}, "sampling.drop = 0.5: pix2pix needs all its sources"),
+        ("evaluation", {"subsets": True}, "evaluation.subsets = True: pix2pix needs all its sources"),
+        ("sampling", {"misalign": {"size": 1.0}}, "misalignment of T1w: it is the only source"),
+        (
+            "sampling",
+            {"misalign": {"knd": "warp"}},
+            "sampling.misalign.knd: there is no such key",
+        ),
+        ("sampling", {"misalign": {"kind": "wrap"}}, "did you mean 'warp'"),
+    ],
+)
+def test_wrong_words_about_sources(table: dict[str, Any], table_: str, key: dict[str, Any], says: str) -> None:
+    base = small(table, "pix2pix")
+    base[table_] = {**base[table_], **key}
+    with pytest.raises(RecipeError, match=re.escape(says)):
+        make_recipe(base)

@@ -65,6 +65,9 @@ class Loader:
         self.task, self.sampling = task, sampling
         self.batch_size, self.seed, self.rank, self.world = batch_size, seed, rank, world
         self.paired, self.labels = paired, labels
+        self._moved = sampling.misalign.who(task.sources)
+        if sampling.drop and not handles_missing:
+            raise RecipeError(f"sampling.drop = {sampling.drop}: this method needs all its sources; leave it at 0")
         cases = [dataset.case(name) for name in names]
         for case in cases:
             _check(case, task, labels, handles_missing, paired)
@@ -120,8 +123,9 @@ class Loader:
             slices = case.slices[axis]
             index = slices[index * (len(slices) - 1) // max(_planes(case) - 1, 1)]
         tile = tile_around(self.sampling, case.box, axis, index, rng)
-        images = {name: case.values(name) for name in self.task.sources if name in case.modalities}
-        source, present = network_input(images, case.fits, self.task, tile, axis)
+        images = {name: case.values(name) for name in self._seen(case, rng)}
+        moved = {name: (case.grid, self.sampling.misalign.draw(rng, case.grid, axis)) for name in self._moved}
+        source, present = network_input(images, case.fits, self.task, tile, axis, moved)
         partner, where = (case, tile) if self.paired else self._partner(which, axis, index, rng)
         targets = {name: partner.values(name) for name in self.task.targets}
         labels = partner.labels() if self.labels else None
@@ -140,6 +144,14 @@ class Loader:
             spacing=tuple(s for along, s in enumerate(case.grid.spacing) if along != axis),
         )
         return augment(sample, self.sampling, axis, rng), present, case.name
+
+    def _seen(self, case: PreparedCase, rng: np.random.Generator) -> list[str]:
+        """The sources that a sample shows: all there are, or by chance a part of them."""
+        there = [name for name in self.task.sources if name in case.modalities]
+        if len(there) < 2 or not self.sampling.drop or rng.random() >= self.sampling.drop:
+            return there
+        chosen = int(rng.integers(1, 2 ** len(there) - 1))
+        return [name for place, name in enumerate(there) if chosen >> place & 1]
 
     def _partner(
         self, which: int, axis: int | None, index: int, rng: np.random.Generator

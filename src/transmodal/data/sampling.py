@@ -5,7 +5,7 @@ here, in a recipe, and not in a method.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -13,8 +13,10 @@ from jaxtyping import Bool, Float32
 
 from transmodal.data.batch import Task
 from transmodal.data.bring import Box
+from transmodal.data.grid import Grid
 from transmodal.data.intensity import IntensityFit
 from transmodal.data.modality import modality
+from transmodal.data.motion import Misalignment, Motion, cut_moved
 from transmodal.data.tile import PLANES, Tile
 from transmodal.errors import RecipeError, nearest
 from transmodal.shapes import Voxels
@@ -34,6 +36,8 @@ class Sampling:
         jitter: largest random offset of the window in voxels, along every axis of it.
         rotate: largest random rotation in the plane of the slice, in degrees; slices only.
         gamma: largest change of the sources' contrast: v in [0, 1] becomes v**g, 1/(1 + gamma) ≤ g ≤ 1 + gamma.
+        drop: chance that a sample lacks some of its sources: any part of them that is neither all nor none.
+        misalign: how sources are moved against each other and the target.
     """
 
     view: Literal["axial", "coronal", "sagittal", "planes", "patch"] = "axial"
@@ -43,6 +47,8 @@ class Sampling:
     jitter: int = 0
     rotate: float = 0.0
     gamma: float = 0.0
+    drop: float = 0.0
+    misalign: Misalignment = field(default_factory=Misalignment)
 
     def __post_init__(self) -> None:
         if self.view not in VIEWS:
@@ -57,8 +63,9 @@ class Sampling:
             )
         if self.neighbours < 1 or self.neighbours % 2 == 0 or (self.spatial == 3 and self.neighbours > 1):
             raise RecipeError(f"sampling.neighbours = {self.neighbours}: an odd number of slices; 1 for patches")
-        if not 0 <= self.flip <= 1:
-            raise RecipeError(f"sampling.flip = {self.flip}: a chance lies between 0 and 1")
+        for key, value in (("flip", self.flip), ("drop", self.drop)):
+            if not 0 <= value <= 1:
+                raise RecipeError(f"sampling.{key} = {value}: a chance lies between 0 and 1")
         for key, value in (("jitter", self.jitter), ("rotate", self.rotate), ("gamma", self.gamma)):
             if value < 0:
                 raise RecipeError(f"sampling.{key} = {value:g}: give 0 or more")
@@ -117,6 +124,7 @@ def network_input(
     task: Task,
     tile: Tile,
     axis: int | None,
+    moved: Mapping[str, tuple[Grid, Motion]] | None = None,
 ) -> tuple[Float32[np.ndarray, "Cin *N"], Bool[np.ndarray, " S"]]:
     """The sources of a tile as a network gets them: cut, normalised, neighbours as channels.
 
@@ -126,6 +134,7 @@ def network_input(
         task: order of the sources, number of neighbours.
         tile: where; one voxel thick along ``axis`` for slices.
         axis: the slices' axis, or None for a patch.
+        moved: source → its grid and how its content is moved.
 
     Returns:
         The channels (zeros for a missing source), and which sources are present.
@@ -136,7 +145,8 @@ def network_input(
         present.append(there)
         count = modality(name).channels
         if there:
-            channels.append(_stack(images[name], fits[name], tile, axis, task.neighbours))
+            own = (moved or {}).get(name)
+            channels.append(_stack(images[name], fits[name], tile, axis, task.neighbours, own))
         else:
             size = [n for along, n in enumerate(tile.size) if along != axis]
             channels.append(np.zeros((count * task.neighbours, *size), dtype=np.float32))
@@ -160,17 +170,24 @@ def extent(tile: Tile, box: Box) -> Float32[np.ndarray, "3 2"]:
 
 
 def _stack(
-    values: Voxels, fit: IntensityFit, tile: Tile, axis: int | None, neighbours: int
+    values: Voxels,
+    fit: IntensityFit,
+    tile: Tile,
+    axis: int | None,
+    neighbours: int,
+    moved: tuple[Grid, Motion] | None = None,
 ) -> Float32[np.ndarray, "K *N"]:
     """Channels of one image: its own, or those of the slices around, lowest first."""
+    if axis is not None:
+        half = neighbours // 2
+        origin, size = list(tile.origin), list(tile.size)
+        origin[axis] -= half
+        size[axis] += 2 * half
+        tile = Tile((origin[0], origin[1], origin[2]), (size[0], size[1], size[2]))
+    fill = _empty(values, fit)
+    cut = fit.apply(cut_moved(values, *moved, tile, fill) if moved else tile.cut(values, fill))
     if axis is None:
-        return fit.apply(tile.cut(values, fill=_empty(values, fit)))
-    half = neighbours // 2
-    origin, size = list(tile.origin), list(tile.size)
-    origin[axis] -= half
-    size[axis] += 2 * half
-    wide = Tile((origin[0], origin[1], origin[2]), (size[0], size[1], size[2]))
-    cut = fit.apply(wide.cut(values, fill=_empty(values, fit)))
+        return cut
     slices = np.moveaxis(cut, axis + 1, 0)
     return slices.reshape(-1, *slices.shape[2:])
 

@@ -24,11 +24,13 @@ class EvaluationSettings:
         metrics: names of metrics, in the order of the tables.
         floors: baselines judged beside the method, on the same cases.
         keep_predictions: write every judged volume; False keeps only the numbers.
+        subsets: judge the method from every part of its sources, too; their volumes are not kept.
     """
 
     metrics: tuple[str, ...] = ("MAE", "NMSE", "PSNR", "SSIM", "MS-SSIM")
     floors: tuple[str, ...] = ("identity", "mean")
     keep_predictions: bool = True
+    subsets: bool = False
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.metrics if name not in METRICS]

@@ -6,6 +6,7 @@ Training validates with it, and the final table of a run is made with it, so bot
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,20 @@ class Judged:
     scale: Scale
 
 
-def judge(method: Method, run: Run, case: PreparedCase) -> Iterator[Judged]:
-    """Translate a prepared case and put every target beside its reference."""
+def judge(
+    method: Method, run: Run, case: PreparedCase, images: Mapping[str, Voxels] | None = None
+) -> Iterator[Judged]:
+    """Translate a prepared case and put every target beside its reference.
+
+    Args:
+        method: in evaluation mode.
+        run: whose recipe says how.
+        case: of its dataset.
+        images: source → values; by default those of the case.
+    """
     recipe = run.recipe
-    images = {name: case.values(name) for name in recipe.data.sources if name in case.modalities}
+    if images is None:
+        images = {name: case.values(name) for name in recipe.data.sources if name in case.modalities}
     mask = np.asarray(case.mask(), dtype=bool)
     answer = predict(
         method,
@@ -125,12 +136,25 @@ def final_evaluation(run: Run, methods: dict[str, Method], about: Mapping[str, A
                 scale = judged.scale
                 if settings.keep_predictions:
                     entry |= _store(run, case, judged, method_name, entry)
+        if settings.subsets:
+            rows += _from_parts(run, case, methods[run.recipe.method])
         shown.append(entry)
     write_rows(run.folder / "evaluation.csv", rows)
     write_summary(run.folder / "evaluation.json", summarise(rows), about)
     if settings.keep_predictions and scale is not None:
         write_json(run.folder / "report.json", _manifest(run, scale, shown))
     return rows
+
+
+def _from_parts(run: Run, case: PreparedCase, method: Method) -> Iterator[Row]:
+    """Scores of one case from every part of its sources that is neither all nor none; ``METHOD from T1w``."""
+    there = [name for name in run.recipe.data.sources if name in case.modalities]
+    for size in range(1, len(there)):
+        for part in combinations(there, size):
+            label = f"{run.recipe.method} from {' + '.join(part)}"
+            for judged in judge(method, run, case, {name: case.values(name) for name in part}):
+                region = "mask" if len(run.recipe.data.targets) == 1 else f"{judged.target} mask"
+                yield from score_judged(judged, label, run.recipe.evaluation.metrics, region=region)
 
 
 def _store(run: Run, case: PreparedCase, judged: Judged, method: str, entry: dict[str, Any]) -> dict[str, Any]:

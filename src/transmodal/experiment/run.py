@@ -23,7 +23,7 @@ from transmodal.data.prepared import PreparedCase, PreparedDataset, is_prepared
 from transmodal.data.splits import Split
 from transmodal.errors import InputError, RecipeError, Refused
 from transmodal.machine import environment
-from transmodal.recipe import Recipe
+from transmodal.recipe import Recipe, make_recipe
 
 FORMAT = "transmodal-run-1"
 WRITTEN = ("run.json", "log.jsonl", "tensorboard", "last", "model", "predictions", "evaluation.csv",
@@ -80,6 +80,23 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = F
     halves = () if registry.get(recipe.method).facts.paired else _halves(recipe, cases, split)
     write_json(record, _record(recipe, split, halves))
     return Run(folder, recipe, dataset, split, halves)
+
+
+def open_run(folder: Path) -> Run:
+    """A run that was made before, as its record says.
+
+    Raises:
+        InputError: no run, or its prepared data are gone.
+    """
+    record = folder / "run.json"
+    if not record.exists():
+        raise InputError(f"{folder}: holds no run (no run.json); give a folder that `transmodal train` wrote")
+    known = read_json(record)
+    recipe = make_recipe(known["recipe"], known["name"])
+    split = Split(**{part: tuple(names) for part, names in known["split"].items()})
+    own = folder / "prepared"
+    dataset = PreparedDataset.open(own if own.exists() else Path(recipe.data.path))
+    return Run(folder, recipe, dataset, split, tuple(known.get("halves", ())))
 
 
 def _is_usable(case: PreparedCase, recipe: Recipe) -> bool:

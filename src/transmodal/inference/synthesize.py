@@ -97,6 +97,8 @@ def check_sources(model: Model, images: Mapping[str, Volume], mask: Volume | Non
         raise InputError(
             f"source {absent[0]} is missing; the model needs {', '.join(wanted)}: add {absent[0]}=FILE"
         )
+    if absent and model.method.players() and not model.sampling.drop:
+        progress.warn(f"{model.name} was trained with all its sources (sampling.drop = 0); {absent[0]} is missing")
     first = next(iter(images.values()))
     for other in [*list(images.values())[1:], *([mask] if mask is not None else [])]:
         if not first.grid.same_as(other.grid):

@@ -16,6 +16,9 @@ trained is not published in a form that we could read; it is compared with pix2p
 
     L_G = softplus(-D(x, G(x))) + λ₁ ‖y - G(x)‖₁,      L_D = ½ [softplus(-D(x, y)) + softplus(D(x, G(x)))]
 
+A missing source is a channel of zeros, which no image is. The networks can tell it apart; they
+have to be shown such samples, by ``sampling.drop`` or by cases that lack a source.
+
 docs/methods/aginet.md says, line by line, what is published and what is our reading.
 """
 
@@ -79,6 +82,7 @@ class AGINet(nn.Module):
     facts: ClassVar[Facts] = Facts(
         summary="groups of features attend to each other and are rolled against each other",
         paper="https://arxiv.org/abs/2411.14684",
+        handles_missing=True,
     )
     training_only: ClassVar[tuple[str, ...]] = ("critic",)
 

@@ -7,11 +7,42 @@ from typing import Any
 import numpy as np
 
 from transmodal.reporting.canvas import FAINT, INK, new_figure, to_png
+from transmodal.reporting.curves import Curve
+from transmodal.reporting.tables import FLOORS
 
 Line = tuple[Sequence[float | int], Sequence[float | int]]
 """Steps and values."""
 
 _LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
+
+
+def bands(charts: Mapping[str, Mapping[str, Curve]], label: str) -> bytes:
+    """Small charts side by side, three in a row, of curves with intervals.
+
+    Args:
+        charts: title of a chart → name of a curve → the curve; floors are drawn in grey.
+        label: of the x axis.
+    """
+    across = min(3, len(charts))
+    down = math.ceil(len(charts) / across)
+    with new_figure((380 * across, 300 * down), "white") as figure:
+        for place, (title, named) in enumerate(charts.items(), start=1):
+            axes = figure.add_subplot(down, across, place)
+            colours = iter(_LINES * len(named))
+            for name, curve in named.items():
+                floor = name in FLOORS
+                colour = FAINT if floor else next(colours)
+                style = ("--", ":")[FLOORS.index(name) % 2] if floor else "-"
+                low, high = curve.middle - curve.half, curve.middle + curve.half
+                axes.fill_between(curve.x, low, high, color=colour, alpha=0.15, lw=0)
+                axes.plot(curve.x, curve.middle, style, color=colour, lw=1.5, marker="o", ms=3, label=name)
+            axes.set_title(title, loc="left", fontsize=10)
+            axes.set_xlabel(label)
+            if place == 1:
+                axes.legend(frameon=False, fontsize=8)
+            _plain(axes)
+        figure.tight_layout(pad=0.8, w_pad=1.6)
+        return to_png(figure)
 
 
 def curves(lines: Mapping[str, Mapping[str, Line]]) -> bytes:

@@ -1,4 +1,4 @@
-"""The phantom: physics against hand-made values, anatomy against heads, misalignment against the truth."""
+"""The phantom: physics against hand-made values, anatomy against heads, the cohort against its truth."""
 
 import json
 import math
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from transmodal.data.grid import Grid
+from transmodal.data.motion import Motion, misalign
 from transmodal.data.phantom import physics
-from transmodal.data.phantom.anatomy import Anatomy, anatomy_from_labels, centred_grid, random_anatomy
+from transmodal.data.phantom.anatomy import Anatomy, anatomy_from_labels, random_anatomy
 from transmodal.data.phantom.cohort import PhantomSettings, subject, write_cohort
-from transmodal.data.phantom.misalign import Motion, misalign, sources
 from transmodal.data.phantom.physics import simulate
 from transmodal.data.phantom.tissues import CODE
 from transmodal.data.volume import Volume, read_volume
@@ -150,38 +150,6 @@ def test_the_truth_about_misalignment_is_written(tmp_path: Path) -> None:
     assert np.abs(again.data - written).max() <= 1  # stored as whole numbers
 
 
-def test_translation_by_whole_voxels_is_a_shift() -> None:
-    rng = np.random.default_rng(0)
-    volume = Volume(rng.normal(size=(1, 12, 12, 12)).astype(np.float32), centred_grid((12, 12, 12), 2.0))
-    moved = misalign(volume, Motion(translation_mm=(4.0, 0.0, -2.0)))
-    np.testing.assert_allclose(moved.data[0, 2:, :, :-1], volume.data[0, :-2, :, 1:], atol=1e-5)
-
-
-def test_rotation_by_a_quarter_turn_is_exact() -> None:
-    rng = np.random.default_rng(0)
-    volume = Volume(rng.normal(size=(1, 9, 9, 9)).astype(np.float32), centred_grid((9, 9, 9), 2.0))
-    moved = misalign(volume, Motion(rotation_deg=(0.0, 0.0, 90.0)))
-    np.testing.assert_allclose(moved.data[0], np.rot90(volume.data[0], 1, axes=(0, 1)), atol=1e-4)
-
-
-def test_a_subvoxel_translation_is_found_again_by_phase_correlation(head: Anatomy) -> None:
-    fixed = simulate(head, "T1w", seed=1, noise=0.0)
-    moved = misalign(fixed, Motion(translation_mm=(2.3, 0.0, 0.0)), order=3)
-    from skimage.registration import phase_cross_correlation
-
-    shift, *_ = phase_cross_correlation(moved.data[0], fixed.data[0], upsample_factor=50, normalization=None)
-    np.testing.assert_allclose(shift, [0.5, 0, 0], atol=0.1)
-
-
-def test_a_warp_is_as_large_as_asked_and_smooth() -> None:
-    volume = Volume(np.zeros((1, 30, 30, 30), dtype=np.float32), centred_grid((30, 30, 30), 2.0))
-    index = sources(volume, Motion(warp_mm=3.0, seed=4))
-    still = np.stack(np.meshgrid(*[np.arange(30)] * 3, indexing="ij"))
-    moved = (index - still) * 2.0
-    assert np.sqrt((moved**2).sum(axis=0)).max() == pytest.approx(3.0, rel=1e-3)
-    assert np.abs(np.diff(moved, axis=1)).max() < 1.0
-
-
 def test_anatomy_from_freesurfer_codes() -> None:
     codes = np.zeros((20, 20, 20), dtype=np.int32)
     codes[4:16, 4:16, 4:16] = 3
@@ -228,5 +196,3 @@ def test_more_wrong_settings(head: Anatomy) -> None:
         random_anatomy((96, 96, 1), seed=0)
     with pytest.raises(RecipeError, match="noise"):
         simulate(head, "T1w", seed=0, noise=-1.0)
-    with pytest.raises(RecipeError, match="scale"):
-        Motion(scale=0.0)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from transmodal.data.files import write_json, write_text
+from transmodal.data.motion import Motion, misalign
 from transmodal.data.phantom.anatomy import random_anatomy
-from transmodal.data.phantom.misalign import Motion, misalign
 from transmodal.data.phantom.physics import CONTRASTS, simulate, stored_as
 from transmodal.data.volume import Volume, write_volume
 from transmodal.errors import RecipeError, nearest
