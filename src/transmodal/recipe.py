@@ -154,10 +154,10 @@ def make_recipe(table: Mapping[str, Any], name: str = "recipe") -> Recipe:
     recipe = Recipe(method=chosen, arguments=method, name=name, **settings)
     _check_size(recipe, registry.outline(chosen, recipe.task, method).multiple)
     recipe.sampling.misalign.who(recipe.data.sources)
-    if recipe.sampling.drop and not registry.get(chosen).facts.handles_missing:
-        raise RecipeError(
-            f"sampling.drop = {recipe.sampling.drop:g}: {chosen} needs all its sources; leave it at 0"
-        )
+    asked = {"sampling.drop": recipe.sampling.drop, "evaluation.subsets": recipe.evaluation.subsets}
+    for key, value in asked.items():
+        if value and not registry.get(chosen).facts.handles_missing:
+            raise RecipeError(f"{key} = {value}: {chosen} needs all its sources; leave it out")
     return recipe
 
 
