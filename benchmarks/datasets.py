@@ -1,14 +1,17 @@
-"""Datasets with T1w and FA of the same head, for the recipes called *_fa.
+"""Datasets for the recipes called *_fa (T1w and FA of a head) and *_pd (T1w, T2w and PDw).
 
-    python benchmarks/datasets.py phantom OUT                 twelve random phantom heads
-    python benchmarks/datasets.py heads OUT LABELS            simulated on label maps of real heads, 2.3 mm
-    python benchmarks/datasets.py slabs OUT TEMPLATES         slabs of the MNI152 T1w and the registered FA
+    python benchmarks/datasets.py phantom OUT                 *_fa: twelve random phantom heads
+    python benchmarks/datasets.py heads OUT LABELS            *_fa: simulated on label maps of real heads, 2.3 mm
+    python benchmarks/datasets.py slabs OUT TEMPLATES         *_fa: slabs of the MNI152 T1w and the registered FA
+    python benchmarks/datasets.py contrasts OUT               *_pd: twelve random phantom heads with lesions
+    python benchmarks/datasets.py pd OUT TEMPLATES            *_pd: slabs of the MNI152 averages avg152
 
-The last is a population average, not a person: its slabs, apart by a gap, are the cases. Nothing learnt from one
+A template is a population average, not a person: its slabs, apart by a gap, are the cases. Nothing learnt from one
 average says how a method does on people.
 """
 
 import argparse
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,12 +23,22 @@ from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
 from transmodal.data.phantom.physics import simulate, stored_as
 from transmodal.data.volume import Volume, read_volume, write_volume
 
+TEMPLATES = {
+    "slabs": {"T1w": "MNI152_T1_2mm", "FA": "MNI_FA_2mm_registered", "mask": "brainmask"},
+    "pd": {"T1w": "avg152T1", "T2w": "avg152T2", "PDw": "avg152PD", "mask": "brainmask"},
+}
+"""Which files make a dataset of slabs."""
+
 SLABS, GAP = 4, 4
 """How many slabs a template is cut into, and the slices left out between two."""
 
 
 def phantom(out: Path) -> None:
     write_cohort(out, PhantomSettings(subjects=12, contrasts=("T1w", "FA", "T2w"), lesions=2))
+
+
+def contrasts(out: Path) -> None:
+    write_cohort(out, PhantomSettings(subjects=12, contrasts=("T1w", "T2w", "PDw"), lesions=12))
 
 
 def heads(out: Path, labels: Path) -> None:
@@ -55,16 +68,15 @@ def coarse(volume: Volume, step: int) -> Volume:
     return Volume(data, Grid((data.shape[1], data.shape[2], data.shape[3]), affine), volume.name)
 
 
-def slabs(out: Path, templates: Path) -> None:
-    files = {"T1w": "MNI152_T1_2mm.nii.gz", "FA": "MNI_FA_2mm_registered.nii.gz", "mask": "brainmask.nii.gz"}
-    volumes = {name: read_volume(templates / file) for name, file in files.items()}
+def slabs(out: Path, templates: Path, files: Mapping[str, str] = TEMPLATES["slabs"]) -> None:
+    volumes = {name: read_volume(templates / f"{file}.nii.gz").canonical() for name, file in files.items()}
     grid = volumes["T1w"].grid
     if not all(volume.grid.same_as(grid) for volume in volumes.values()):
         raise SystemExit("the templates are not on one grid")
     inside = volumes["mask"].data[0] > 0.5
     levels = np.flatnonzero(inside.any(axis=(0, 1)))
     edges = np.linspace(levels[0], levels[-1] + 1, SLABS + 1).round().astype(int)
-    rows = ["case\tT1w\tFA\tmask"]
+    rows = ["\t".join(["case", *files])]
     for number, (low, high) in enumerate(pairwise(edges)):
         first, last = low + GAP // 2 * (number > 0), high - GAP // 2 * (number < SLABS - 1)
         affine = grid.affine.copy()
@@ -81,14 +93,16 @@ def slabs(out: Path, templates: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("phantom", "heads", "slabs"))
+    parser.add_argument("what", choices=("phantom", "contrasts", "heads", *TEMPLATES))
     parser.add_argument("out", type=Path)
     parser.add_argument("source", type=Path, nargs="?")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    if given.what == "phantom":
-        phantom(given.out)
+    if given.what in ("phantom", "contrasts"):
+        {"phantom": phantom, "contrasts": contrasts}[given.what](given.out)
     elif given.source is None:
         parser.error(f"{given.what} needs the folder of its source")
+    elif given.what == "heads":
+        heads(given.out, given.source)
     else:
-        {"heads": heads, "slabs": slabs}[given.what](given.out, given.source)
+        slabs(given.out, given.source, TEMPLATES[given.what])

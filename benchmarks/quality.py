@@ -2,10 +2,10 @@
 
     python benchmarks/quality.py --data SCANS --out runs recipes/{regression,pix2pix}_elderly.toml
 
-Recipes that are given together must use the same data. Cases are prepared once. A run that is finished is not
-repeated. With several seeds every fold is trained that often, and a case's value is the mean over them: the
-interval stays one over people, and how much the seeds differ is said apart. The table, the rows and the seconds go
-to OUT/quality.md, OUT/quality.csv.
+Recipes that are given together must use the same data, and a method is called what its recipe is called up to the
+first underscore. Cases are prepared once. A run that is finished is not repeated. With several seeds every fold is
+trained that often, and a case's value is the mean over them: the interval stays one over people, and how much the
+seeds differ is said apart. The table, the rows and the seconds go to OUT/quality.md, OUT/quality.csv.
 """
 
 import argparse
@@ -43,9 +43,9 @@ def run(paths: list[Path], data: Path, out: Path, words: list[str], seeds: int =
             own = [*words, f"data.fold={fold}", f"data.path={prepared}", f"training.seed={seed}"]
             recipe = load_recipe(path, own)
             folder = out / (f"{path.stem}_{fold}" + (f"_seed{seed}" if seed else ""))
-            collect(found, recipe, folder, seed)
-        seconds[recipe.method] = time_one(folder, data)
-        spent[recipe.method] = read_log(folder / "log.jsonl")[-1]
+            collect(found, recipe, folder, seed, label(path))
+        seconds[label(path)] = time_one(folder, data)
+        spent[label(path)] = read_log(folder / "log.jsonl")[-1]
     rows = over_seeds(found)
     write_rows(out / "quality.csv", rows)
     lines = [markdown_table(summarise(rows)), ""]
@@ -71,11 +71,17 @@ def run(paths: list[Path], data: Path, out: Path, words: list[str], seeds: int =
     return text
 
 
-def collect(found: Found, recipe: Recipe, folder: Path, seed: int) -> None:
-    """Train a recipe unless it is done, and add the rows of its test cases."""
+def label(path: Path) -> str:
+    return path.stem.partition("_")[0]
+
+
+def collect(found: Found, recipe: Recipe, folder: Path, seed: int, name: str = "") -> None:
+    """Train a recipe unless it is done, and add the rows of its test cases under its name."""
     if not (folder / "evaluation.csv").exists():
         train(recipe, folder, force=True)
     for row in read_rows(folder / "evaluation.csv"):
+        if name and row.method.partition(" from ")[0] == recipe.method:
+            row = replace(row, method=row.method.replace(recipe.method, name, 1))
         found.setdefault((row.case, row.method, row.region, row.metric), {}).setdefault(seed, row)
 
 

@@ -12,7 +12,7 @@ import pytest
 from transmodal.data.grid import Grid
 from transmodal.data.layout import find_cases
 from transmodal.data.volume import Volume, read_volume, write_volume
-from transmodal.evaluation.table import Row
+from transmodal.evaluation.table import Row, read_rows
 from transmodal.experiment.train import train
 from transmodal.recipe import make_recipe
 
@@ -110,3 +110,43 @@ def test_three_planes_are_judged_beside_one(
     for label in ("axial", "coronal", "sagittal", "mean of three"):
         assert f"| {label} |" in printed
     assert "SliceConsistency" in printed
+
+
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")  # MONAI, of itself
+def test_dice_and_hausdorff_distance_of_a_shifted_box(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box of four voxels' edge moved by one: three quarters overlap, every far voxel is one voxel away."""
+    import torch
+
+    from transmodal.experiment.run import open_run
+
+    found = script("segmentation", monkeypatch)
+    case = open_run(run).dataset.case("sub-001")
+    there, made = (torch.zeros(1, 24, 24, 24, dtype=torch.long) for _ in range(2))
+    there[:, 4:8, 4:8, 4:8] = 1
+    made[:, 5:9, 4:8, 4:8] = 1
+    made[:, 20, 20, 20] = 3
+    rows = {
+        (r.region, r.metric): r.value
+        for r in found["score"](case, "m", made, there, {"a": [1], "b": [2], "c": [3]})
+    }
+    assert rows["a", "Dice"] == pytest.approx(0.75)
+    assert rows["a", "HD95"] == pytest.approx(case.grid.spacing[0], rel=1e-5)
+    assert all(np.isnan(rows[name, metric]) for name in "bc" for metric in ("Dice", "HD95"))
+    missed = {r.metric: r.value for r in found["score"](case, "m", made * 0, there, {"a": [1]})}
+    assert missed["Dice"] == 0
+    assert np.isnan(missed["HD95"])
+
+
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")  # MONAI, of itself
+def test_a_segmenter_is_asked_about_everything_in_the_targets_place(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmentation = script("segmentation", monkeypatch)
+    # Head against air: even a short training finds it.
+    text = segmentation["main"]([run], tmp_path, {"head": list(range(1, 13))}, 25, 32, 1)
+    methods = ("measured", "identity", "mean", "regression", "zeros")
+    assert [line.split(" | ")[0] for line in text.splitlines()[2:]] == [
+        f"| {m}" for m in sorted(methods, key=methods.index)
+    ]
+    dice = {r.method: r.value for r in read_rows(tmp_path / "segmentation.csv") if r.metric == "Dice"}
+    assert dice["measured"] > 0.5
