@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,16 @@ from transmodal.evaluation.score import score
 from transmodal.inference.predict import InferenceSettings, predict
 from transmodal.machine import environment
 from transmodal.nn.convnd import use_channels_last
-from transmodal.nn.rolling import choose, possible, rolled_conv
+from transmodal.nn.rolling import Mode, choose, possible, rolled_conv
 from transmodal.training.loop import make_fabric
 from transmodal.training.settings import TrainingSettings
 from transmodal.training.turns import play, trained_parameters
 
 ROUNDS = 7
+
+MODES: tuple[Mode, ...] = ("shift", "circular")
+ROLLED = ((1, 64, 96), (4, 64, 128), (4, 128, 64), (4, 256, 32), (4, 512, 16), (16, 512, 8))
+"""Batch, channels and edge: the levels of AGI-Net's network for slices of 128 × 128, and two extremes."""
 
 
 def interleaved(sides: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
@@ -94,21 +99,34 @@ def one_slice() -> None:
 
 
 def rolling() -> None:
-    """A rolled convolution, forward and backward, at every level of AGI-Net's network for slices of 128 × 128."""
-    for level in range(4):
-        channels, size, batch = 64 * 2**level, 128 // 2**level, 4
-        x = torch.randn(batch, channels, size, size).contiguous(memory_format=torch.channels_last).requires_grad_()
-        weight = torch.randn(channels, channels, 3, 3, requires_grad=True)
+    """A rolled convolution of four groups, forward and backward, as a multiple of a plain one of the same size."""
+    ways = [(mode, path) for mode in MODES for path in possible(mode, "in", 1)]
+    print(
+        "\n| batch, channels, size | precision | plain (ms) | "
+        + " | ".join(f"{m}, by {p}" for m, p in ways)
+        + " |"
+    )
+    print("|---|---|---:|" + "---:|" * len(ways))
+    for (batch, channels, size), dtype in product(ROLLED, (torch.float32, torch.bfloat16)):
+        x = torch.randn(batch, channels, size, size, dtype=dtype)
+        x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+        weight = torch.randn(channels, channels, 3, 3, dtype=dtype, requires_grad=True)
         offset = (torch.rand(batch, 4, 2) - 0.5).requires_grad_()
-        scale = torch.rand(batch, 4).requires_grad_()
-        given = (x, weight, offset, scale)
-        sides: dict[str, Callable[[], Any]] = {"plain convolution": partial(there_and_back, plain, *given)}
-        for mode in ("shift", "circular"):
-            for path in possible(mode, "in", 1):
-                chosen = " (chosen)" if choose(x, weight, mode=mode, axis="in", stride=1) == path else ""
-                rolled = partial(rolled_conv, mode=mode, path=path)
-                sides[f"{mode}, by {path}{chosen}"] = partial(there_and_back, rolled, *given)
-        table(f"{channels} channels, {size} × {size}, batch {batch}, four groups, forward and backward", sides)
+        given = (x, weight, offset, torch.rand(batch, 4).requires_grad_())
+        sides: dict[str, Callable[[], Any]] = {"plain": partial(there_and_back, plain, *given)}
+        for mode, path in ways:
+            rolled = partial(rolled_conv, mode=mode, path=path)
+            sides[f"{mode} {path}"] = partial(there_and_back, rolled, *given)
+        taken = interleaved(sides)
+        cells = []
+        for mode, path in ways:
+            pairs = zip(taken[f"{mode} {path}"], taken["plain"], strict=True)
+            ratio = f"{statistics.median(v / b for v, b in pairs):.2f}"
+            chosen = choose(x, weight, mode=mode, axis="in", stride=1) == path
+            cells.append(f"**{ratio}**" if chosen else ratio)
+        name = str(dtype).removeprefix("torch.")
+        milliseconds = statistics.median(taken["plain"])
+        print(f"| {batch}, {channels}, {size}² | {name} | {milliseconds:.1f} | {' | '.join(cells)} |", flush=True)
 
 
 def plain(x: torch.Tensor, weight: torch.Tensor, offset: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
