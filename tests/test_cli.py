@@ -167,7 +167,7 @@ def test_options_are_frozen() -> None:
     found = {c.__name__.lower(): sorted(c.__dataclass_fields__) for c in cli.COMMANDS}
     assert found == {
         "demo": ["force", "out", "seed", "voice"],
-        "prepare": ["dataset", "out", "settings", "voice"],
+        "prepare": ["dataset", "out", "settings", "voice", "workers"],
         "train": ["device", "force", "out", "recipe", "resume", "settings", "voice"],
         "synthesize": ["device", "force", "images", "mask", "model", "out", "settings", "voice"],
         "evaluate": ["data_range", "mask", "method", "out", "prediction", "reference", "target", "voice"],

@@ -65,19 +65,23 @@ class Prepare:
     dataset: Positional[Path]
     """A folder of cases, or a TSV/CSV with one row per case."""
     settings: Words = ()
-    """key=value, as in the recipe's [data.prepare]: spacing=2 mask=labels exclude=["sub-03"]"""
+    """key=value, as in the recipe's [data.prepare]: spacing=2 mask=labels register=rigid exclude=["sub-03"]"""
     out: Path = field(kw_only=True)
     """Folder to write."""
+    workers: int = 0
+    """Processes; 0 for one a core."""
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:
         from transmodal.data.bring import PrepareSettings
         from transmodal.data.prepare import prepare
+        from transmodal.data.workers import cores
         from transmodal.schema import make, override
 
         prepared = prepare(
-            self.dataset, self.out, make(PrepareSettings, override({}, self.settings), "data.prepare")
-        )
+            self.dataset, self.out, make(PrepareSettings, override({}, self.settings), "data.prepare"),
+            workers=self.workers or cores(),
+        )  # fmt: skip
         print(f"{len(prepared.names)} cases prepared in {self.out}")
 
 

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Integer
 
+from transmodal.data.bias import unbias
 from transmodal.data.fingerprint import describe
 from transmodal.data.foreground import foreground
 from transmodal.data.geometry import crop, inside, overlap, resample, resample_labels
 from transmodal.data.grid import Grid
 from transmodal.data.intensity import IntensityFit, fit, spec_for
 from transmodal.data.modality import modality
+from transmodal.data.register import Kind, Moved, register
 from transmodal.data.volume import Volume
 from transmodal.errors import InputError, RecipeError, nearest
 from transmodal.progress import warn
@@ -45,6 +47,9 @@ class PrepareSettings:
         intensity: modality → kind, or a table of kind, low, high (see :func:`~.intensity.spec_for`).
         exclude: names of cases to leave out.
         min_overlap: least fraction of the smaller field of view that an image must share with the reference.
+        register: ``rigid`` or ``affine`` moves every image onto the reference (:mod:`.register`); mask and labels
+            belong to the reference. ``none`` trusts the headers.
+        n4: modalities whose bias field is taken out (:mod:`.bias`), in their own foreground.
         crop_margin: mm to keep around the mask; negative keeps the whole field of view.
         interpolation: 0 nearest, 1 linear, up to 5 for splines.
     """
@@ -57,6 +62,8 @@ class PrepareSettings:
     intensity: Mapping[str, Any] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     min_overlap: float = 0.5
+    register: Kind = "none"
+    n4: tuple[str, ...] = ()
     crop_margin: float = -1.0
     interpolation: int = 1
 
@@ -78,6 +85,9 @@ class PrepareSettings:
             )
         for name, override in self.intensity.items():
             spec_for(name, override)
+        for name in self.n4:
+            if modality(name).window is not None or modality(name).channels != 1:
+                raise RecipeError(f"data.prepare.n4: {name} has no bias field; name MR contrasts only")
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: lists for tuples."""
@@ -101,6 +111,7 @@ class Brought:
         grid: RAS+; that of the images, the mask and the labels.
         seen: True where every image has a field of view; outside it some hold a filling value.
         facts: modality → grid on input and intensities where the fit was made (:mod:`.fingerprint`).
+        moved: modality → how it was registered.
     """
 
     images: dict[str, Volume]
@@ -110,6 +121,7 @@ class Brought:
     grid: Grid
     seen: Mask
     facts: dict[str, dict[str, Any]]
+    moved: dict[str, Moved] = field(default_factory=dict)
 
 
 def bring(
@@ -134,7 +146,10 @@ def bring(
         InputError: images that do not overlap, an empty mask, a missing mask or label map, no contrast.
     """
     turned = {name: _checked(name, image).canonical() for name, image in images.items()}
+    turned |= {name: unbias(turned[name], foreground(turned[name])) for name in settings.n4 if name in turned}
     reference = turned[_reference(turned, settings)]
+    moved = _registered(turned, reference, settings)
+    turned |= {name: how.apply(turned[name]) for name, how in moved.items()}
     for image in turned.values():
         _check_overlap(reference, image, settings.min_overlap)
     own = {name: foreground(image) for name, image in turned.items()} if settings.fit_in == "foreground" else {}
@@ -161,7 +176,7 @@ def bring(
         fits[name] = fit(spec, source.data, within, image.name)
         facts[name] = describe(images[name].grid, source.data[:, within])
     drawn = None if labels is None else resample_labels(labels, grid).data
-    return Brought(out, where, drawn, fits, grid, seen, facts)
+    return Brought(out, where, drawn, fits, grid, seen, facts, moved)
 
 
 def bounds(mask: Mask) -> Box:
@@ -188,6 +203,16 @@ def _reference(images: Mapping[str, Volume], settings: PrepareSettings) -> str:
     return next(name for name in order if name in images)
 
 
+def _registered(images: Mapping[str, Volume], reference: Volume, settings: PrepareSettings) -> dict[str, Moved]:
+    if settings.register == "none":
+        return {}
+    return {
+        name: register(image, reference, settings.register)
+        for name, image in images.items()
+        if image is not reference
+    }
+
+
 def _check_overlap(reference: Volume, image: Volume, least: float) -> None:
     if image is reference:
         return
@@ -195,7 +220,7 @@ def _check_overlap(reference: Volume, image: Volume, least: float) -> None:
     if shared < least:
         raise InputError(
             f"{image.name}: shares only {shared:.0%} of its field of view with {reference.name} by their headers; "
-            "register them first, or lower data.prepare.min_overlap"
+            "set data.prepare.register = 'rigid', or lower data.prepare.min_overlap"
         )
 
 

@@ -1,10 +1,11 @@
 """Files are never half-written: a temporary name in the same folder, fsync, rename."""
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,21 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read ({problem.strerror}); check its mode and owner") from problem
     except (json.JSONDecodeError, UnicodeDecodeError) as problem:
         raise InputError(f"{path}: is not valid JSON ({problem}); it was changed or damaged") from problem
+
+
+def fingerprint(path: Path) -> list[Any]:
+    """Size, time and sha256 of a file, for :func:`is_same`."""
+    stat = path.stat()
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return [stat.st_size, stat.st_mtime_ns, digest]
+
+
+def is_same(path: Path, known: Sequence[Any]) -> bool:
+    """Whether a file holds what it held; it is only read if its size is the same and its time is not."""
+    stat = path.stat()
+    size, time, _ = known
+    return bool(stat.st_size == size and (stat.st_mtime_ns == time or fingerprint(path)[2] == known[2]))
 
 
 @contextmanager

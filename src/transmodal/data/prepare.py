@@ -7,28 +7,32 @@ from pathlib import Path
 from typing import Any
 
 from transmodal.data.bring import Brought, PrepareSettings, bring
-from transmodal.data.files import read_json, write_json
+from transmodal.data.files import fingerprint, is_same, read_json, write_json
 from transmodal.data.fingerprint import collect
 from transmodal.data.layout import CaseFiles, find_cases, is_drawn
 from transmodal.data.prepared import PreparedCase, PreparedDataset, is_prepared, write_case, write_dataset
 from transmodal.data.splits import FORMAT as SPLITS_FORMAT
 from transmodal.data.volume import read_volume
+from transmodal.data.workers import mapper
 from transmodal.errors import InputError, PartialFailure, RecipeError, nearest
 from transmodal.progress import note, track
 
 __all__ = ["Brought", "PrepareSettings", "bring", "prepare"]
 
 
-def prepare(dataset: Path, out: Path, settings: PrepareSettings | None = None) -> PreparedDataset:
+def prepare(
+    dataset: Path, out: Path, settings: PrepareSettings | None = None, *, workers: int = 1
+) -> PreparedDataset:
     """Prepare all cases of a dataset.
 
-    A case is written whole or not at all. A second run redoes only the cases whose files or settings changed.
-    One case is in memory at a time.
+    A case is written whole or not at all. A second run redoes only the cases whose files (by their content) or
+    settings changed. Each worker has one case in memory at a time.
 
     Args:
         dataset: what :func:`~.layout.find_cases` understands.
         out: a new folder, an empty one, or one that was prepared before.
         settings: how; the defaults if None.
+        workers: processes; what is written does not depend on their number.
 
     Raises:
         InputError: the dataset or ``out`` cannot be used, or no case could be prepared.
@@ -42,7 +46,7 @@ def prepare(dataset: Path, out: Path, settings: PrepareSettings | None = None) -
     if not cases:
         raise InputError(f"{dataset}: every case is excluded; shorten data.prepare.exclude")
     _check_out(out)
-    finished = {case.name for case in cases if _is_finished(out / "cases" / case.name, _made_from(case, settings))}
+    finished = {case.name for case in cases if _is_finished(out / "cases" / case.name, case, settings)}
     write_dataset(out, settings, [case.name for case in cases if case.name in finished])
     if not (out / "splits.json").exists():
         write_json(out / "splits.json", {"format": SPLITS_FORMAT, "folds": {}})
@@ -50,17 +54,27 @@ def prepare(dataset: Path, out: Path, settings: PrepareSettings | None = None) -
         shutil.rmtree(leftover, ignore_errors=True)
     failures: dict[str, str] = {}
     left = [case for case in cases if case.name not in finished]
-    for case in track(left, "preparing", total=len(cases), done=len(finished)):
-        note(case.name)
-        try:
-            prepare_case(case, out / "cases" / case.name, settings)
-        except InputError as problem:
-            failures[case.name] = str(problem)
+    with mapper(min(workers, len(left))) as run:
+        jobs = [(case, out / "cases" / case.name, settings) for case in left]
+        for case, problem in track(run(_attempt, jobs), "preparing", total=len(cases), done=len(finished)):
+            note(case)
+            if problem:
+                failures[case] = problem
     names = [case.name for case in cases if case.name not in failures]
     write_dataset(out, settings, names)
     _write_fingerprint(out, names)
     _report(failures, names, out)
     return PreparedDataset.open(out)
+
+
+def _attempt(job: tuple[CaseFiles, Path, PrepareSettings]) -> tuple[str, str]:
+    """Name of the case and what is wrong with it, or nothing."""
+    case = job[0]
+    try:
+        prepare_case(*job)
+    except InputError as problem:
+        return case.name, str(problem)
+    return case.name, ""
 
 
 def prepare_case(case: CaseFiles, out: Path, settings: PrepareSettings) -> None:
@@ -103,26 +117,32 @@ def resolved(settings: PrepareSettings, cases: Sequence[CaseFiles]) -> PrepareSe
 
 
 def _made_from(case: CaseFiles, settings: PrepareSettings) -> dict[str, Any]:
-    """What decides whether a case must be made again: the settings, the table's row, and the files."""
-    used = {name: case.images[name] for name in settings.modalities if name in case.images}
-    files = {**used, "mask": case.mask, "labels": case.labels}
-    stamps = {}
-    for name, path in files.items():
-        if path is not None:
-            stat = path.stat()
-            stamps[name] = [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
+    """What decides whether a case must be made again."""
+    return {**_how(case, settings), "files": {n: fingerprint(p) for n, p in _files(case, settings).items()}}
+
+
+def _how(case: CaseFiles, settings: PrepareSettings) -> dict[str, Any]:
+    """The settings and the table's row."""
     how = {k: v for k, v in settings.to_dict().items() if k not in ("exclude", "modalities")}
-    return {"settings": how, "row": [case.subject, case.split, case.facts], "files": stamps}
+    return {"settings": how, "row": [case.subject, case.split, case.facts]}
 
 
-def _is_finished(folder: Path, made_from: dict[str, Any]) -> bool:
+def _files(case: CaseFiles, settings: PrepareSettings) -> dict[str, Path]:
+    used: dict[str, Path | None] = {name: case.images.get(name) for name in settings.modalities}
+    used |= {"mask": case.mask, "labels": case.labels}
+    return {name: path for name, path in used.items() if path is not None}
+
+
+def _is_finished(folder: Path, case: CaseFiles, settings: PrepareSettings) -> bool:
     if not (folder / "case.json").is_file():
         return False
     try:
-        stored = read_json(folder / "case.json")
-    except InputError:
+        stored = read_json(folder / "case.json")["made_from"]
+        known, files = stored["files"], _files(case, settings)
+        same = known.keys() == files.keys() and all(is_same(path, known[name]) for name, path in files.items())
+        return bool(same and stored == {**_how(case, settings), "files": known})
+    except (InputError, KeyError, TypeError, AttributeError):
         return False
-    return isinstance(stored, dict) and stored.get("made_from") == made_from
 
 
 def _check_out(out: Path) -> None:

@@ -234,6 +234,7 @@ def _record(files: CaseFiles, brought: Brought, mask: Mask, made_from: dict[str,
             "fit": brought.fits[name].to_dict(),
             "input": str(files.images[name]),
             "facts": brought.facts[name],
+            **({"registered": brought.moved[name].to_dict()} if name in brought.moved else {}),
         }
         for name, image in brought.images.items()
     }

@@ -21,6 +21,7 @@ from transmodal.data.files import check_folder, read_json, write_json
 from transmodal.data.prepare import prepare
 from transmodal.data.prepared import PreparedCase, PreparedDataset, is_prepared
 from transmodal.data.splits import Split
+from transmodal.data.workers import cores
 from transmodal.errors import InputError, RecipeError, Refused
 from transmodal.machine import environment
 from transmodal.recipe import Recipe, make_recipe
@@ -147,7 +148,7 @@ def _dataset(recipe: Recipe, folder: Path) -> PreparedDataset:
     path = Path(recipe.data.path)
     if is_prepared(path):
         return PreparedDataset.open(path)
-    return prepare(path, folder / "prepared", recipe.prepare_settings)
+    return prepare(path, folder / "prepared", recipe.prepare_settings, workers=cores())
 
 
 def _handles_missing(recipe: Recipe) -> bool:

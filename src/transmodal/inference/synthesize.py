@@ -85,6 +85,8 @@ def synthesize_volumes(
 def check_sources(model: Model, images: Mapping[str, Volume], mask: Volume | None = None) -> None:
     """Refuse sources that the model does not know, lacks, or that do not lie on one grid.
 
+    Where the model's own cases were registered, sources may lie on any grid; the mask lies on the first one's.
+
     Raises:
         InputError: naming the sources and files concerned.
     """
@@ -100,11 +102,13 @@ def check_sources(model: Model, images: Mapping[str, Volume], mask: Volume | Non
     if absent and model.method.players() and not model.sampling.drop:
         progress.warn(f"{model.name} was trained with all its sources (sampling.drop = 0); {absent[0]} is missing")
     first = next(iter(images.values()))
-    for other in [*list(images.values())[1:], *([mask] if mask is not None else [])]:
+    further = list(images.values())[1:] if model.prepare.register == "none" else []
+    for other in [*further, *([mask] if mask is not None else [])]:
         if not first.grid.same_as(other.grid):
             raise InputError(
                 f"{other.name} ({other.grid.describe()}) does not lie on the grid of {first.name} "
-                f"({first.grid.describe()}); register and resample it onto that grid first"
+                f"({first.grid.describe()}); register and resample it onto that grid first, or train with "
+                "data.prepare.register = 'rigid'"
             )
 
 

@@ -1,10 +1,7 @@
 """Cohort: a folder of phantom subjects that looks like any other dataset."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +11,7 @@ from transmodal.data.motion import Motion, misalign
 from transmodal.data.phantom.anatomy import random_anatomy
 from transmodal.data.phantom.physics import CONTRASTS, simulate, stored_as
 from transmodal.data.volume import Volume, write_volume
+from transmodal.data.workers import mapper
 from transmodal.errors import RecipeError, nearest
 from transmodal.progress import track
 
@@ -133,7 +131,7 @@ def write_cohort(out: Path, settings: PhantomSettings, *, workers: int = 2) -> P
         ``out``.
     """
     names = [f"sub-{number + 1:03d}" for number in range(settings.subjects)]
-    with _mapper(min(workers, settings.subjects)) as run:
+    with mapper(min(workers, settings.subjects)) as run:
         jobs = [(out / name, number, settings) for number, name in enumerate(names)]
         found = list(track(run(_write_subject, jobs), "phantom", total=len(jobs)))
     columns = [*settings.contrasts, "mask", "labels"]
@@ -155,13 +153,3 @@ def _write_subject(job: tuple[Path, int, PhantomSettings]) -> list[str]:
         dtype = "uint8" if name in ("mask", "labels") else stored_as(name)
         write_volume(volume, folder / f"{name}.nii.gz", dtype=dtype, description=f"SYNTHETIC phantom {name}")
     return list(volumes)
-
-
-@contextmanager
-def _mapper(workers: int) -> Iterator[Callable[..., Iterable[list[str]]]]:
-    if workers <= 1:
-        yield map
-        return
-    # Spawned, not forked: forking a process that runs threads (torch, OpenMP) can hang it.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield pool.map

@@ -1,0 +1,35 @@
+"""Workers: the same function for many cases, in this process or in several."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any
+
+from transmodal import progress
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def mapper(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """A ``map`` that runs in ``workers`` processes; results come in the order of the jobs.
+
+    Jobs and results must be picklable, and the function one that a module holds.
+    """
+    if workers <= 1:
+        yield map
+        return
+    # Spawned, not forked: forking a process that runs threads (torch, OpenMP) can hang it.
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=progress.use, initargs=(progress.voice(),)
+    ) as pool:
+        try:
+            yield pool.map
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
