@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from transmodal import cli
+from transmodal import cli, commands
 from transmodal.evaluation.table import read_rows
 
 Run = Callable[..., tuple[int, str, str]]
@@ -164,9 +164,10 @@ def test_a_size_that_cannot_be_halved_is_refused_before_data_are_read(
 
 
 def test_options_are_frozen() -> None:
-    found = {c.__name__.lower(): sorted(c.__dataclass_fields__) for c in cli.COMMANDS}
+    found = {c.__name__.lower(): sorted(c.__dataclass_fields__) for c in commands.COMMANDS}
     assert found == {
         "demo": ["force", "out", "seed", "voice"],
+        "audit": ["dataset", "fast", "out", "voice", "workers"],
         "prepare": ["dataset", "out", "settings", "voice", "workers"],
         "train": ["device", "force", "out", "recipe", "resume", "settings", "voice"],
         "synthesize": ["device", "force", "images", "mask", "model", "out", "settings", "voice"],
@@ -180,7 +181,7 @@ def test_options_are_frozen() -> None:
     }
 
 
-@pytest.mark.parametrize("command", ["", *[c.__name__.lower() for c in cli.COMMANDS]])
+@pytest.mark.parametrize("command", ["", *[c.__name__.lower() for c in commands.COMMANDS]])
 def test_help_fits_a_screen(call: Run, command: str) -> None:
     code, out, _ = call(*[command] if command else [], "--help")
     assert code == 0
@@ -285,7 +286,7 @@ def test_an_interrupt_ends_with_130(call: Run, monkeypatch: pytest.MonkeyPatch) 
     def interrupted(self: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.List, "run", interrupted)
+    monkeypatch.setattr(commands.List, "run", interrupted)
     code, _, err = call("list")
     assert code == 130
     assert "interrupted" in err
@@ -295,7 +296,7 @@ def test_an_internal_error_ends_with_1(call: Run, monkeypatch: pytest.MonkeyPatc
     def broken(self: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli.List, "run", broken)
+    monkeypatch.setattr(commands.List, "run", broken)
     code, _, err = call("list")
     assert code == 1
     assert "please report" in err

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from transmodal import cli, registry
+from transmodal import cli, commands, registry
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -24,7 +24,7 @@ def test_there_is_something_to_check() -> None:
 def test_a_command_parses_and_its_recipe_exists(command: str) -> None:
     parsed = cli.parse(shlex.split(command))
     assert type(parsed).__name__.lower() == command.split()[0]
-    if isinstance(parsed, cli.Train):
+    if isinstance(parsed, commands.Train):
         assert (ROOT / parsed.recipe).is_file()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "audit": "transmodal.checks.audit",
     "demo": "transmodal.experiment.demo",
     "doctor": "transmodal.machine",
     "download": "transmodal.nn.pretrained",
@@ -32,6 +33,7 @@ _PUBLIC = {
 
 __all__ = [
     "__version__",
+    "audit",
     "demo",
     "doctor",
     "download",

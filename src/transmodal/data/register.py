@@ -40,11 +40,13 @@ class Moved:
         matrix: its millimetres → those of the reference, 4 × 4, RAS+.
         translation_mm: how far the middle of its head went.
         rotation_deg: by how much it was turned.
+        score: negative mutual information after it, in nats.
     """
 
     matrix: Affine
     translation_mm: float
     rotation_deg: float
+    score: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -95,14 +97,14 @@ def register(moving: Volume, fixed: Volume, kind: Kind = "rigid") -> Moved:
             raise RuntimeError("they do not overlap, neither by their headers nor with their heads in one place")
         transform = min(found, key=lambda pair: pair[0])[1]
         for level in range(1, len(_LEVELS)):
-            transform = _level(fixed_image, moving_image, mask, transform, level)[1]
+            score, transform = _level(fixed_image, moving_image, mask, transform, level)
         if kind == "affine":
             affine = SimpleITK.AffineTransform(3)
             affine.SetCenter(transform.GetCenter())
             affine.SetMatrix(transform.GetMatrix())
             affine.SetTranslation(transform.GetTranslation())
             for level in range(1, len(_LEVELS)):
-                affine = _level(fixed_image, moving_image, mask, affine, level)[1]
+                score, affine = _level(fixed_image, moving_image, mask, affine, level)
             transform = affine
     except RuntimeError as problem:
         reason = str(problem).strip().rsplit("\n", 1)[-1][:160]
@@ -115,7 +117,8 @@ def register(moving: Volume, fixed: Volume, kind: Kind = "rigid") -> Moved:
     went = matrix[:3, :3] @ own + matrix[:3, 3] - own
     u, _, vt = np.linalg.svd(matrix[:3, :3])
     cosine = (np.trace(u @ vt) - 1) / 2
-    return Moved(matrix, float(np.linalg.norm(went)), float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))))
+    angle = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+    return Moved(matrix, float(np.linalg.norm(went)), angle, score)
 
 
 def _tried(fixed: Any, moving: Any, mask: Any, start: Any) -> tuple[float, Any] | None:

@@ -51,6 +51,17 @@ def to_png(figure: "Figure", *, few_colours: bool = False) -> bytes:
     return buffer.getvalue()
 
 
+def grey_png(values: np.ndarray) -> bytes:
+    """A picture of values from 0 (black) to 1 (white), rows from the top, pixel for pixel."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)).save(
+        buffer, format="png", optimize=True
+    )
+    return buffer.getvalue()
+
+
 def error_colours() -> "Colormap":
     """Blue, black at zero, red: an error map on black shows its errors and nothing else."""
     from matplotlib.colors import LinearSegmentedColormap

@@ -66,7 +66,7 @@ def _page(contents: Contents, page: Path, cases: int, slices: int) -> str:
         sections.section("files", "Files", sections.files(contents.folder, page)),
         sections.section("absent", "Not in this report", sections.bullets([*contents.absent, *notes])),
     ]
-    return _document(_title(contents), _header(contents, body), [part for part in body if part])
+    return document(_title(contents), _header(contents, body), [part for part in body if part])
 
 
 def _title(contents: Contents) -> str:
@@ -91,7 +91,8 @@ def _header(contents: Contents, body: Sequence[str]) -> str:
     )
 
 
-def _document(title: str, header: str, body: Sequence[str]) -> str:
+def document(title: str, header: str, body: Sequence[str]) -> str:
+    """A whole page that loads nothing from anywhere; ``header`` and ``body`` are HTML, ``title`` is text."""
     style, script = (files(__package__).joinpath(name).read_text("utf-8") for name in ("page.css", "page.js"))
     # Nothing may be loaded from anywhere, and nothing runs but the script below.
     policy = (

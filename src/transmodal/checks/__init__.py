@@ -1,0 +1,1 @@
+"""Checks: what is wrong with a dataset, before anybody trains on it."""
