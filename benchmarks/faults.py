@@ -110,7 +110,13 @@ def copied(case: Path, other: Path, rng: np.random.Generator) -> None:
 
 
 def another_sequence(case: Path, other: Path, rng: np.random.Generator) -> None:
-    changed(case / "T2w.nii.gz", lambda data: np.square(data / data.max()) * data.max())
+    """A T1w scan under the name T2w, in other units and with other noise."""
+    data = np.asarray(nib.load(case / "T1w.nii.gz").dataobj, dtype=np.float32)
+    changed(case / "T2w.nii.gz", lambda _: 1.3 * data + rng.normal(0, 0.01 * data.max(), data.shape))
+
+
+PAIRS = ("grid", "field of view", "misaligned", "flip")
+"""Kinds that need the images of a case side by side."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ FAULTS = (
     Fault("shift of 0.5 to 4 voxels", "misaligned", shifted),
     Fault("mirrored left for right", "flip", flipped),
     Fault("one person under two names", "duplicate", copied),
-    Fault("another sequence's contrast", "outlier", another_sequence),
+    Fault("T1w under the name T2w", "outlier", another_sequence),
 )
 
 
@@ -168,7 +174,7 @@ def row(fault: Fault, cohort: Path, out: Path, heads: int) -> str:
             other = names[(names.index(name) + 1) % heads]
             rng = np.random.default_rng([names.index(name), *fault.words.encode()])
             truth[name] = fault.plant(work / name, work / other, rng)
-        seen = audit(work, out / "audit", pairs=not rare)
+        seen = audit(work, out / "audit", pairs=fault.kind in PAIRS)
         about = {(f.case, f.kind) for f in seen.findings}
         if fault.kind == "duplicate":
             pairs = {f.case for f in seen.findings if f.kind == "duplicate"}

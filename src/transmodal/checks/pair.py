@@ -56,10 +56,10 @@ def compare(
     still, moving = reference.canonical(), other.canonical()
     try:
         moved = register(moving, still)
-        mirrored = register(Volume(moving.data[:, ::-1].copy(), moving.grid, moving.name), still)
+        mirrored = register(Volume(moving.data[:, ::-1].copy(), moving.grid, moving.name), still, levels=1)
     except InputError as problem:
         return [*found, Finding("misaligned", "error", case, names[1], str(problem))], None
-    residual = _residual(case, names, moved, moved.score - mirrored.score, still)
+    residual = _residual(case, names, moved, moved.coarse - mirrored.coarse, still)
     if residual.mirror > _MIRROR:
         words = (
             f"{other.name}: fits {names[0]} better when it is mirrored left for right; compare both with the "

@@ -40,13 +40,13 @@ class Moved:
         matrix: its millimetres → those of the reference, 4 × 4, RAS+.
         translation_mm: how far the middle of its head went.
         rotation_deg: by how much it was turned.
-        score: negative mutual information after it, in nats.
+        coarse: negative mutual information after the coarsest level, in nats; tells how well images fit at all.
     """
 
     matrix: Affine
     translation_mm: float
     rotation_deg: float
-    score: float = 0.0
+    coarse: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -65,7 +65,7 @@ class Moved:
         return np.linalg.inv(self.matrix)
 
 
-def register(moving: Volume, fixed: Volume, kind: Kind = "rigid") -> Moved:
+def register(moving: Volume, fixed: Volume, kind: Kind = "rigid", *, levels: int = len(_LEVELS)) -> Moved:
     """How ``moving`` has to be moved to lie on ``fixed``.
 
     Two starts are tried, the headers as they are and the middles of both heads on each other; the better one after
@@ -75,6 +75,7 @@ def register(moving: Volume, fixed: Volume, kind: Kind = "rigid") -> Moved:
         moving: an image; the mean of its channels counts.
         fixed: an image of the same person.
         kind: ``rigid`` (six parameters) or ``affine`` (twelve, from the rigid result).
+        levels: from the coarsest on; fewer are faster, and right to a few millimetres only.
 
     Raises:
         InputError: an image without a head in it, axes that are not at right angles, or no overlap.
@@ -95,16 +96,16 @@ def register(moving: Volume, fixed: Volume, kind: Kind = "rigid") -> Moved:
         found = [pair for start in starts if (pair := _tried(fixed_image, moving_image, mask, start))]
         if not found:
             raise RuntimeError("they do not overlap, neither by their headers nor with their heads in one place")
-        transform = min(found, key=lambda pair: pair[0])[1]
-        for level in range(1, len(_LEVELS)):
-            score, transform = _level(fixed_image, moving_image, mask, transform, level)
+        coarse, transform = min(found, key=lambda pair: pair[0])
+        for level in range(1, levels):
+            transform = _level(fixed_image, moving_image, mask, transform, level)[1]
         if kind == "affine":
             affine = SimpleITK.AffineTransform(3)
             affine.SetCenter(transform.GetCenter())
             affine.SetMatrix(transform.GetMatrix())
             affine.SetTranslation(transform.GetTranslation())
-            for level in range(1, len(_LEVELS)):
-                score, affine = _level(fixed_image, moving_image, mask, affine, level)
+            for level in range(1, levels):
+                affine = _level(fixed_image, moving_image, mask, affine, level)[1]
             transform = affine
     except RuntimeError as problem:
         reason = str(problem).strip().rsplit("\n", 1)[-1][:160]
@@ -118,7 +119,7 @@ def register(moving: Volume, fixed: Volume, kind: Kind = "rigid") -> Moved:
     u, _, vt = np.linalg.svd(matrix[:3, :3])
     cosine = (np.trace(u @ vt) - 1) / 2
     angle = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
-    return Moved(matrix, float(np.linalg.norm(went)), angle, score)
+    return Moved(matrix, float(np.linalg.norm(went)), angle, coarse)
 
 
 def _tried(fixed: Any, moving: Any, mask: Any, start: Any) -> tuple[float, Any] | None:
