@@ -105,7 +105,7 @@ def test_three_planes_are_judged_beside_one(
     planes = {**table["sampling"], "view": "planes", "size": [24, 24]}
     train(make_recipe({**table, "sampling": planes}), tmp_path, device="cpu")
     capsys.readouterr()
-    script("planes", monkeypatch)["main"](tmp_path)
+    script("planes", monkeypatch)["main"]([tmp_path])
     printed = capsys.readouterr().out
     for label in ("axial", "coronal", "sagittal", "mean of three"):
         assert f"| {label} |" in printed
