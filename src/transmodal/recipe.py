@@ -130,7 +130,7 @@ def load_recipe(path: Path | str, words: Sequence[str] = ()) -> Recipe:
     """
     path = Path(path)
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as problem:
         raise InputError(f"{path}: there is no such recipe; see recipes/ for examples") from problem
     except (IsADirectoryError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:

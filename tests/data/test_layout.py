@@ -90,7 +90,7 @@ def test_two_files_for_one_modality(tmp_path):
 def test_missing_empty_and_unusable(tmp_path):
     with pytest.raises(InputError, match="no such file or folder"):
         find_cases(tmp_path / "gone")
-    with pytest.raises(InputError, match="no NIfTI file was found"):
+    with pytest.raises(InputError, match="no NIfTI, NRRD, MetaImage or DICOM file was found"):
         find_cases(tmp_path)
     touch(tmp_path, "scan.nii.gz")
     with pytest.raises(InputError, match=r"such as scan\.nii\.gz\) say no case"):
@@ -104,11 +104,11 @@ def test_missing_empty_and_unusable(tmp_path):
     [
         (["subject\tT1w", "a\tx.nii.gz"], "no column 'case'"),
         (["case\tT1w"], "has no rows"),
-        (["case\tage", "a\t3"], "no column holds NIfTI files"),
+        (["case\tage", "a\t3"], "no column holds volumes"),
         (["case\tT1w\tT1w", "a\tx.nii.gz\tx.nii.gz"], "two columns have the same name"),
         (["case\tT1w", "a\tx.nii.gz", "a\tx.nii.gz"], "'a' is listed twice"),
-        (["case\tT1w", "a\tgone.nii.gz"], r"case a, column T1w: 'gone\.nii\.gz' is not an existing NIfTI"),
-        (["case\tT1w", "a\tx.nii.gz", "b\t12"], "case b, column T1w: '12' is not an existing NIfTI"),
+        (["case\tT1w", "a\tgone.nii.gz"], r"case a, column T1w: 'gone\.nii\.gz' is not an existing volume"),
+        (["case\tT1w", "a\tx.nii.gz", "b\t12"], "case b, column T1w: '12' is not an existing volume"),
         (["case\tT1w\tmask", "a\tx.nii.gz\tm.nii"], r"case a, column mask: 'm\.nii'"),
         (["case\tT1w", "a\tx.nii.gz\tmore"], "row 2: has 3 cells where the header has 2"),
         (["case\tT1w", "a\tx.nii.gz", "b\tn/a"], "case b: has no image"),

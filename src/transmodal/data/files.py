@@ -76,18 +76,27 @@ def read_json(path: Path) -> Any:
 
 
 def fingerprint(path: Path) -> list[Any]:
-    """Size, time and sha256 of a file, for :func:`is_same`."""
-    stat = path.stat()
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return [stat.st_size, stat.st_mtime_ns, digest]
+    """Size, time and sha256 of a file, or of all files in a folder, for :func:`is_same`."""
+    digest = hashlib.sha256()
+    for file in _members(path):
+        with open(file, "rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return [*_size_and_time(path), digest.hexdigest()]
 
 
 def is_same(path: Path, known: Sequence[Any]) -> bool:
-    """Whether a file holds what it held; it is only read if its size is the same and its time is not."""
-    stat = path.stat()
-    size, time, _ = known
-    return bool(stat.st_size == size and (stat.st_mtime_ns == time or fingerprint(path)[2] == known[2]))
+    """Whether it holds what it held; it is only read if its size is the same and its time is not."""
+    size, time = _size_and_time(path)
+    return bool(size == known[0] and (time == known[1] or fingerprint(path)[2] == known[2]))
+
+
+def _members(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    stats = [file.stat() for file in _members(path)]
+    return sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
 
 
 @contextmanager

@@ -5,7 +5,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from transmodal.data.volume import SUFFIXES, stem
+from transmodal.data.formats import is_dicom
+from transmodal.data.volume import READABLE, stem
 from transmodal.errors import InputError, nearest
 
 SPLITS = ("train", "val", "test")
@@ -67,9 +68,9 @@ def find_cases(dataset: Path) -> list[CaseFiles]:
     for table in _TABLES:
         if (dataset / table).is_file():
             return _checked(_from_table(dataset / table), dataset / table)
-    files = _nifti_below(dataset)
+    files = _images_below(dataset)
     if not files:
-        raise InputError(f"{dataset}: no NIfTI file was found in it; {_HOW}")
+        raise InputError(f"{dataset}: no NIfTI, NRRD, MetaImage or DICOM file was found in it; {_HOW}")
     return _checked(_from_folders(dataset, files) or _from_names(dataset, files), dataset)
 
 
@@ -84,18 +85,19 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(p), "") if p.isascii() and p.isdigit() else (1, 0, p) for p in parts]
 
 
-def _is_nifti(cell: str) -> bool:
-    return cell.lower().endswith(SUFFIXES)
+def _is_image(cell: str, folder: Path) -> bool:
+    """Whether a cell names a volume's file, or a folder with DICOM files."""
+    return cell.lower().endswith(READABLE) or (bool(cell) and is_dicom(folder / cell))
 
 
-def _nifti_below(folder: Path) -> list[Path]:
-    """All NIfTI files below, without hidden ones and without what BIDS keeps beside the raw data."""
+def _images_below(folder: Path) -> list[Path]:
+    """All volumes below, without hidden ones and without what BIDS keeps beside the raw data."""
     found = []
     for path in folder.rglob("*"):
         parts = path.relative_to(folder).parts
         if any(part.startswith(".") for part in parts) or parts[0] in _NOT_RAW:
             continue
-        if _is_nifti(path.name) and path.is_file():
+        if (path.name.lower().endswith(READABLE) and path.is_file()) or (len(parts) == 2 and is_dicom(path)):
             found.append(path)
     return sorted(found)
 
@@ -105,9 +107,11 @@ def _from_table(table: Path) -> list[CaseFiles]:
     columns = list(rows[0]) if rows else []
     if "case" not in columns:
         raise InputError(f"{table}: has no column 'case' (columns: {', '.join(columns) or 'none'}); {_HOW}")
-    modalities = [c for c in columns if c not in _RESERVED and any(_is_nifti(row[c]) for row in rows)]
+    modalities = [
+        c for c in columns if c not in _RESERVED and any(_is_image(row[c], table.parent) for row in rows)
+    ]
     if not modalities:
-        raise InputError(f"{table}: no column holds NIfTI files (.nii, .nii.gz); {_HOW}")
+        raise InputError(f"{table}: no column holds volumes (.nii.gz, .nii, .nrrd, .mha, a DICOM folder); {_HOW}")
     return [_from_row(table, row, modalities) for row in rows]
 
 
@@ -142,8 +146,8 @@ def _from_row(table: Path, row: dict[str, str], modalities: list[str]) -> CaseFi
         if not cell:
             continue
         path = table.parent / cell
-        if not _is_nifti(cell) or not path.is_file():
-            raise InputError(f"{table}, case {name}, column {column}: {cell!r} is not an existing NIfTI file")
+        if not _is_image(cell, table.parent) or not path.exists():
+            raise InputError(f"{table}, case {name}, column {column}: {cell!r} is not an existing volume")
         paths[column] = path
     facts = {k: v for k, v in row.items() if v and k not in _RESERVED and k not in modalities}
     images = {m: paths[m] for m in modalities if m in paths}
@@ -175,7 +179,7 @@ def _from_names(dataset: Path, files: list[Path]) -> list[CaseFiles]:
         name = match["subject"] + (session.group() if session else "")
         _claim(cases.setdefault(name, {}), match["suffix"], path)
     if not cases:
-        raise InputError(f"{dataset}: the names of its NIfTI files (such as {files[0].name}) say no case; {_HOW}")
+        raise InputError(f"{dataset}: the names of its files (such as {files[0].name}) say no case; {_HOW}")
     return [_case(name, _subject(name), images) for name, images in cases.items()]
 
 

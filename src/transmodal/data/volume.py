@@ -1,4 +1,4 @@
-"""Volume: values and the grid they lie on; reading and writing NIfTI.
+"""Volume: values and the grid they lie on; reading them, and writing NIfTI.
 
 Reading checks everything that later code relies on (three axes, finite, not empty) and says so in a sentence.
 Writing is atomic: a temporary name, fsync, rename. Values are float32 in their own units; colour has 3 channels.
@@ -17,11 +17,14 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, io_orientation
 from nibabel.spatialimages import SpatialImage
 
+from transmodal.data.formats import ITK, read_dicom, read_itk
 from transmodal.data.grid import Grid
 from transmodal.errors import InputError
 from transmodal.shapes import Voxels
 
 SUFFIXES = (".nii.gz", ".nii")
+"""What is written; also read are :data:`~.formats.ITK` and folders of DICOM files."""
+READABLE = (*SUFFIXES, *ITK)
 _RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 _GEOMETRY = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y",
              "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units", "dim_info")  # fmt: skip
@@ -58,28 +61,31 @@ class Volume:
 
 
 def stem(path: Path) -> str:
-    """File name without ``.nii`` or ``.nii.gz``."""
-    for suffix in SUFFIXES:
-        if path.name.endswith(suffix):
+    """File name without ``.nii.gz`` and the like."""
+    for suffix in READABLE:
+        if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]
     return path.stem
 
 
 def read_volume(path: Path | str, *, label: bool = False) -> Volume:
-    """Read a NIfTI file whole.
+    """Read a volume whole.
 
     Args:
-        path: a ``.nii`` or ``.nii.gz`` file with three axes, or four of which the last is 1 long.
+        path: a ``.nii`` or ``.nii.gz`` file with three axes, or four of which the last is 1 long; an NRRD or
+            MetaImage file; or a folder with one DICOM series.
         label: keep integers (a mask or a label map) and allow a constant volume.
 
     Raises:
-        InputError: missing, unreadable, truncated, not NIfTI, not 3D, empty, NaN or infinite, or all zero.
+        InputError: missing, unreadable, truncated, not a volume, not 3D, empty, NaN or infinite, or all zero.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: there is no such file; check the path")
     if path.is_dir():
-        raise InputError(f"{path}: a folder was given where one NIfTI file is needed")
+        return _volume(*read_dicom(path), None, str(path), label)
+    if path.name.lower().endswith(ITK):
+        return _volume(*read_itk(path), None, str(path), label)
     try:
         image = nib.load(path)
         if not isinstance(image, SpatialImage):
@@ -117,17 +123,24 @@ def from_image(image: Any, name: str = "image", *, label: bool = False) -> Volum
         raise InputError(f"{name}: its voxels are of type {kind}, not numbers; convert them to float32 or RGB")
     if kind == _RGB:
         raw = np.asarray(image.dataobj).reshape(shape)
-        data = np.stack([raw[c] for c in ("R", "G", "B")]).astype(np.float32)
+        data = np.stack([raw[c] for c in ("R", "G", "B")])
     elif label:
-        data = _whole(np.asarray(image.dataobj), name).reshape((1, *shape))
+        data = np.asarray(image.dataobj).reshape((1, *shape))
     else:
         data = np.asarray(image.dataobj, dtype=np.float32).reshape((1, *shape))
-    if not label:
+    return _volume(data, np.asarray(image.affine, dtype=float), image.header.copy(), name, label)
+
+
+def _volume(data: np.ndarray, affine: np.ndarray, header: Any, name: str, label: bool) -> Volume:
+    """Decoded values as a Volume, after the checks that do not depend on the format."""
+    if label:
+        data = _whole(data, name)
+    else:
+        data = data.astype(np.float32)
         _check_values(data, name)
-    affine = np.asarray(image.affine, dtype=float)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise InputError(f"{name}: its affine is not invertible; repair qform/sform in the header")
-    return Volume(data, Grid((shape[0], shape[1], shape[2]), affine, image.header.copy()), name)
+        raise InputError(f"{name}: its affine is not invertible; repair the geometry in the header")
+    return Volume(data, Grid((data.shape[1], data.shape[2], data.shape[3]), affine, header), name)
 
 
 def _whole(values: np.ndarray, name: str) -> np.ndarray:

@@ -21,7 +21,7 @@ from transmodal.schema import override, plain
 
 def demo_recipe(out: Path, seed: int = 0) -> Recipe:
     """The embedded recipe, for a cohort in ``out/phantom``."""
-    table = tomllib.loads(files("transmodal.experiment").joinpath("demo.toml").read_text())
+    table = tomllib.loads(files("transmodal.experiment").joinpath("demo.toml").read_text(encoding="utf-8"))
     return make_recipe(override(table, [f"data.path={out / 'phantom'}", f"training.seed={seed}"]), "demo")
 
 

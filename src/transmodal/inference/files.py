@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transmodal import __version__, progress
 from transmodal.data.files import write_json
+from transmodal.data.formats import is_dicom
 from transmodal.data.layout import find_cases
 from transmodal.data.modality import modality
 from transmodal.data.volume import SUFFIXES, Volume, read_volume, stem, write_volume
@@ -58,7 +59,8 @@ def synthesize_paths(
 
 
 def _is_batch(path: Path) -> bool:
-    return path.is_dir() or path.suffix.lower() in (".tsv", ".csv")
+    """Whether it holds cases; a folder of DICOM files is one image."""
+    return (path.is_dir() and not is_dicom(path)) or path.suffix.lower() in (".tsv", ".csv")
 
 
 def _assign(model: Model, words: Sequence[str]) -> dict[str, Path]:

@@ -1,0 +1,177 @@
+"""Formats beside NIfTI: NRRD, MetaImage and DICOM series, as values and an affine. SimpleITK decodes, we distrust.
+
+Affines are RAS+ as everywhere here; ITK's and DICOM's own are LPS.
+"""
+
+import locale
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK
+from jaxtyping import Shaped
+
+from transmodal.errors import InputError
+from transmodal.progress import warn
+from transmodal.shapes import Affine
+
+ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+_LPS = np.diag([-1.0, -1.0, 1.0])
+_TILT_DEG, _UNEVEN = 0.1, 0.02
+_POSITION, _ORIENTATION, _PIXELS = "0020|0032", "0020|0037", "0028|0030"
+
+Decoded = tuple[Shaped[np.ndarray, "C X Y Z"], Affine]
+
+
+def read_itk(path: Path) -> Decoded:
+    """An NRRD or MetaImage file.
+
+    Raises:
+        InputError: unreadable, or not three axes.
+    """
+    try:
+        image = SimpleITK.ReadImage(str(path))
+    except RuntimeError as problem:
+        raise InputError(
+            f"{path}: cannot be read as {path.suffix.lstrip('.').upper()} ({_last_line(problem)}); it may be "
+            "truncated, or its data file is missing: copy it again, or convert it to .nii.gz"
+        ) from problem
+    if image.GetDimension() != 3:
+        raise InputError(f"{path}: has {image.GetDimension()} axes where a 3D volume is needed")
+    affine = np.eye(4)
+    affine[:3, :3] = _LPS @ np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = _LPS @ image.GetOrigin()
+    return _values(image), affine
+
+
+def is_dicom(folder: Path) -> bool:
+    """Whether a folder holds a DICOM file."""
+    return folder.is_dir() and any(_has_magic(path) for path in sorted(folder.iterdir()) if path.is_file())
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """Where one file of a series lies, in LPS millimetres."""
+
+    file: str
+    position: np.ndarray
+    orientation: np.ndarray
+    pixels: np.ndarray
+
+
+@contextmanager
+def same_locale() -> Iterator[None]:
+    """GDCM may leave the process in the locale C; text files opened afterwards would be read as ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+
+
+def read_dicom(folder: Path) -> Decoded:
+    """The one series in a folder, ordered by position; rescaled to its units (HU for CT).
+
+    The affine is that of the slices' own positions, so a tilted gantry gives sheared axes, which is what they are.
+
+    Raises:
+        InputError: no series, several, two orientations, a slice that is missing or twice, or files that differ.
+    """
+    with same_locale():
+        return _read_dicom(folder)
+
+
+def _read_dicom(folder: Path) -> Decoded:
+    found = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if not found:
+        raise InputError(f"{folder}: holds no DICOM series; give a folder of one series, or a volume's file")
+    if len(found) > 1:
+        raise InputError(
+            f"{folder}: holds {len(found)} DICOM series mixed; put each into a folder of its own and name one"
+        )
+    files = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), found[0])
+    slices = [_look(Path(file)) for file in files]
+    first = slices[0]
+    for other in slices[1:]:
+        if not np.allclose(other.orientation, first.orientation, atol=1e-3):
+            raise InputError(
+                f"{folder}: {Path(other.file).name} is oriented otherwise than {Path(first.file).name}; a volume "
+                "has one orientation: take out the localiser"
+            )
+        if not np.allclose(other.pixels, first.pixels, rtol=1e-3):
+            raise InputError(f"{folder}: {Path(other.file).name} has pixels of another size; take it out")
+    row, column = first.orientation[:3], first.orientation[3:]
+    normal = np.cross(row, column)
+    slices.sort(key=lambda s: float(s.position @ normal))
+    step = _step(folder, slices, normal)
+    reader = SimpleITK.ImageSeriesReader()
+    reader.SetFileNames([s.file for s in slices])
+    try:
+        image = reader.Execute()
+    except RuntimeError as problem:
+        raise InputError(
+            f"{folder}: its slices cannot be stacked ({_last_line(problem)}); export it again"
+        ) from problem
+    # DICOM gives the distance between rows first; "row" is the direction in which columns are counted.
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1], affine[:3, 2] = row * first.pixels[1], column * first.pixels[0], step
+    affine[:3, 3] = slices[0].position
+    affine[:3] = _LPS @ affine[:3]
+    return _values(image), affine
+
+
+def _look(path: Path) -> _Slice:
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+        tags = [np.array([float(v) for v in reader.GetMetaData(tag).split("\\")])
+                for tag in (_POSITION, _ORIENTATION, _PIXELS)]  # fmt: skip
+    except (RuntimeError, ValueError) as problem:
+        raise InputError(
+            f"{path}: does not say where its slice lies (position, orientation, pixel spacing); export it again"
+        ) from problem
+    return _Slice(str(path), *tags)
+
+
+def _step(folder: Path, slices: list[_Slice], normal: np.ndarray) -> np.ndarray:
+    """From one slice to the next, in LPS millimetres; they must be as far apart as each other."""
+    if len(slices) < 2:
+        raise InputError(f"{folder}: holds one slice where a volume is needed")
+    places = np.array([s.position @ normal for s in slices])
+    gaps = np.diff(places)
+    usual = float(np.median(gaps))
+    for gap, one, two in zip(gaps, slices, slices[1:], strict=False):
+        names = f"{Path(one.file).name} and {Path(two.file).name}"
+        if gap < 1e-3:
+            raise InputError(f"{folder}: {names} lie at one place; two echoes or time points are mixed: keep one")
+        if abs(gap - usual) > max(_UNEVEN * usual, 1e-2):
+            raise InputError(
+                f"{folder}: between {names} are {gap:.2f} mm where others are {usual:.2f} mm apart; a slice is "
+                "missing: copy the series again"
+            )
+    step = (slices[-1].position - slices[0].position) / (len(slices) - 1)
+    tilt = np.degrees(np.arccos(min(1.0, float(step @ normal) / float(np.linalg.norm(step)))))
+    if tilt > _TILT_DEG:
+        warn(f"{folder}: the gantry was tilted by {tilt:.1f} degrees; the affine is sheared accordingly")
+    return np.asarray(step)
+
+
+def _values(image: SimpleITK.Image) -> Shaped[np.ndarray, "C X Y Z"]:
+    values = SimpleITK.GetArrayFromImage(image)
+    channels = values[..., None] if image.GetNumberOfComponentsPerPixel() == 1 else values
+    return np.asarray(np.ascontiguousarray(channels.transpose(3, 2, 1, 0)))
+
+
+def _has_magic(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _last_line(problem: Exception) -> str:
+    return " ".join(str(problem).strip().rsplit("\n", 1)[-1].split())[:160]
