@@ -144,7 +144,7 @@ def test_a_tilted_gantry_gives_sheared_axes(tmp_path: Path, monkeypatch: pytest.
     [
         (lambda f: series(f, skip=(2,)), "are 6.00 mm where others are 3.00 mm apart; a slice is missing"),
         (
-            lambda f: [series(f), series(f, series="1.9.9", name=lambda k: f"b{k}.dcm")],
+            lambda f: [series(f), series(f, uid="1.9", name=lambda k: f"b{k}.dcm")],
             "holds 2 DICOM series mixed",
         ),
         (lambda f: [series(f), series(f, name=lambda k: f"copy{k}.dcm")], "lie at one place"),
