@@ -40,7 +40,8 @@ def main(folders: list[Path]) -> None:
             for name in run.split.test:
                 start = time.perf_counter()
                 for judged in judge(model.method, used, run.dataset.case(name)):
-                    rows += score_judged(judged, label, METRICS)
+                    region = "mask" if len(run.recipe.data.targets) == 1 else f"{judged.target} mask"
+                    rows += score_judged(judged, label, METRICS, region=region)
                 seconds.setdefault(label, []).append(time.perf_counter() - start)
     print(markdown_table(summarise(rows)))
     print(*(f"{label}: {fmean(own):.1f} s a volume, judged" for label, own in seconds.items()), sep="\n")

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from transmodal import progress
+from transmodal.data.files import read_json
 from transmodal.data.layout import find_cases
 from transmodal.data.prepare import prepare
 from transmodal.data.volume import read_volume
@@ -38,6 +39,8 @@ def run(paths: list[Path], data: Path, out: Path, words: list[str], seeds: int =
     prepare(data, prepared, load_recipe(paths[0], words).prepare_settings)
     found: Found = {}
     seconds, spent = {}, {}
+    if len({label(path) for path in paths}) < len(paths):
+        raise SystemExit("two recipes have one name up to the first underscore; rename one")
     for path in paths:
         for seed, fold in product(range(seeds), range(load_recipe(path, words).data.folds)):
             own = [*words, f"data.fold={fold}", f"data.path={prepared}", f"training.seed={seed}"]
@@ -77,7 +80,8 @@ def label(path: Path) -> str:
 
 def collect(found: Found, recipe: Recipe, folder: Path, seed: int, name: str = "") -> None:
     """Train a recipe unless it is done, and add the rows of its test cases under its name."""
-    if not (folder / "evaluation.csv").exists():
+    done = (folder / "evaluation.csv").exists()
+    if not done or read_json(folder / "run.json")["hash"] != recipe.hash:
         train(recipe, folder, force=True)
     for row in read_rows(folder / "evaluation.csv"):
         if name and row.method.partition(" from ")[0] == recipe.method:

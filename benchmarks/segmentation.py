@@ -4,9 +4,9 @@
 
 RUNs are the folds of one recipe, whose cases have label maps. For each, a small 3D U-Net learns the classes from
 the measured sources and the measured target of its training cases. On the test cases, the target is then the
-measured one (what can be had at best), what the run's methods made, the floors, or zeros (as if there were no
-target). Dice and HD95 (mm) by class; a class that a case lacks has neither, one that was not found has no HD95: n
-says how many cases count. Rows go to OUT/segmentation.csv, the table to OUT/segmentation.md.
+measured one (what can be had at best), what the run's methods made, the floors, or nothing: one grey everywhere.
+Dice and HD95 (mm) by class; a class that a case lacks has neither, one that was not found has no HD95: n says how
+many cases count. Rows go to OUT/segmentation.csv, the table to OUT/segmentation.md.
 """
 
 import argparse
@@ -53,15 +53,15 @@ def target(run: Run, case: PreparedCase) -> Tensor:
     return torch.from_numpy(np.array(scale_of(name, case.fits[name]).of_reference(case.values(name))))
 
 
-def answers(run: Run, case: PreparedCase) -> Iterator[tuple[str, Tensor]]:
-    """What stands in the place of the target: measured, made by each method, or nothing."""
+def answers(run: Run, case: PreparedCase, mean: float) -> Iterator[tuple[str, Tensor]]:
+    """What stands in the place of the target: measured, made by each method, or nothing but its mean."""
     measured = target(run, case)
     yield "measured", measured
     for folder in sorted((run.folder / "predictions").iterdir()):
         path = folder / f"{case.name}.nii.gz"
         if folder.name != "reference" and path.exists():
             yield folder.name, torch.from_numpy(np.ascontiguousarray(read_volume(path).data, dtype=np.float32))
-    yield "zeros", torch.zeros_like(measured)
+    yield "nothing", torch.full_like(measured, mean)
 
 
 def truth(case: PreparedCase, classes: Classes) -> Tensor:
@@ -126,7 +126,7 @@ def judged(run: Run, classes: Classes, steps: int, patch: int, seed: int) -> Ite
     for name in progress.track(run.split.test, "segmenting"):
         case = run.dataset.case(name)
         reference = truth(case, classes)
-        for method, image in answers(run, case):
+        for method, image in answers(run, case, mean):
             both = torch.cat([sources(run, case), scaled(image, mean, std)])[None]
             with torch.inference_mode():
                 logits = sliding_window_inference(both, (patch,) * 3, 4, network, overlap=0.25)

@@ -126,11 +126,14 @@ class Train:
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:
+        from transmodal.data.workers import cores
         from transmodal.experiment.train import train
         from transmodal.recipe import load_recipe
 
         recipe = load_recipe(self.recipe, self.settings)
-        print(train(recipe, self.out, resume=self.resume, device=self.device, force=self.force))
+        print(train(
+            recipe, self.out, resume=self.resume, device=self.device, force=self.force, workers=cores()
+        ))  # fmt: skip
 
 
 @dataclass(frozen=True)

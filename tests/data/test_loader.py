@@ -181,6 +181,9 @@ def test_sources_are_dropped_and_one_is_always_left(small):
     assert share[True, True] == pytest.approx(0.5, abs=0.1)
     assert share[True, False] == pytest.approx(0.25, abs=0.1)
     assert torch.equal(batch.source.abs().amax(dim=(2, 3)) > 0, batch.present)
+    turned = Sampling(size=(20, 24), drop=0.5, rotate=30.0)
+    batch = loader(small, task, turned, batch_size=50, handles_missing=True).batch(0)
+    assert torch.equal(batch.source.abs().amax(dim=(2, 3)) > 0, batch.present), "zeros in the corners, too"
     with pytest.raises(RecipeError, match=r"sampling.drop = 0.5: this method needs all its sources"):
         loader(small, task, Sampling(size=(20, 24), drop=0.5))
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from transmodal.data.grid import Grid
-from transmodal.data.motion import UNITS, Misalignment, Motion, cut_moved, misalign, sources
+from transmodal.data.motion import UNITS, Misalignment, Motion, cut_moved, misalign, shown_index
 from transmodal.data.phantom.anatomy import centred_grid, random_anatomy
 from transmodal.data.phantom.physics import simulate
 from transmodal.data.tile import Tile
@@ -48,7 +48,7 @@ def test_a_subvoxel_translation_is_found_again_by_phase_correlation() -> None:
 
 def test_a_warp_is_as_large_as_asked_and_smooth() -> None:
     volume = Volume(np.zeros((1, 30, 30, 30), dtype=np.float32), centred_grid((30, 30, 30), 2.0))
-    index = sources(volume.grid, Motion(warp_mm=3.0, seed=4))
+    index = shown_index(volume.grid, Motion(warp_mm=3.0, seed=4))
     still = np.stack(np.meshgrid(*[np.arange(30)] * 3, indexing="ij"))
     moved = (index - still) * 2.0
     assert np.sqrt((moved**2).sum(axis=0)).max() == pytest.approx(3.0, rel=2e-2)
@@ -75,7 +75,7 @@ def test_a_tile_of_a_moved_volume_is_the_moved_volumes_tile(motion: Motion) -> N
 def indices(motion: Motion) -> np.ndarray:
     """Where every voxel comes from, in voxels, beside where it is."""
     still = np.stack(np.meshgrid(*[np.arange(n) for n in OBLIQUE.shape], indexing="ij"))
-    return np.asarray(still - sources(OBLIQUE, motion))
+    return np.asarray(still - shown_index(OBLIQUE, motion))
 
 
 def test_whole_voxels_stay_in_the_slice() -> None:
@@ -108,7 +108,7 @@ def test_a_motion_by_chance_keeps_to_its_bounds(axis: int | None) -> None:
         assert 0.9 <= scaled.scale <= 1.1
         corner = to_mm @ (0 - middle)
         np.testing.assert_allclose(
-            to_mm @ (sources(OBLIQUE, scaled)[:, 0, 0, 0] - middle), corner / scaled.scale, rtol=1e-4
+            to_mm @ (shown_index(OBLIQUE, scaled)[:, 0, 0, 0] - middle), corner / scaled.scale, rtol=1e-4
         )
         assert Misalignment("warp", 2.0).draw(rng, OBLIQUE, axis).warp_mm == 2.0
 

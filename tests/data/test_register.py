@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from transmodal.data.bias import unbias
 from transmodal.data.bring import PrepareSettings, bring
 from transmodal.data.grid import Grid
-from transmodal.data.motion import Motion, misalign, sources
+from transmodal.data.motion import Motion, misalign, shown_index
 from transmodal.data.phantom.anatomy import Anatomy, random_anatomy
 from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
 from transmodal.data.phantom.physics import simulate
@@ -34,7 +34,7 @@ def fixed(anatomy: Anatomy) -> Volume:
 def error(moved: Moved, motion: Motion, grid: Grid, brain: np.ndarray) -> float:
     """Largest distance in voxels, over the brain, between where a voxel is put and where it was."""
     places = np.argwhere(brain)[::20]
-    shown = sources(grid, motion)[:, places[:, 0], places[:, 1], places[:, 2]].T
+    shown = shown_index(grid, motion)[:, places[:, 0], places[:, 1], places[:, 2]].T
 
     def mm(index: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         return np.asarray(index @ matrix[:3, :3].T + matrix[:3, 3])

@@ -26,6 +26,19 @@ def test_a_head_of_few_voxels_is_found_too():
     assert cut.amax(dim=(2, 3, 4)).min() > 0
 
 
+def test_a_slice_with_a_last_sliver_of_head_keeps_it():
+    """Fewer voxels than 1 % of the frame: dropped beside a head, kept where there is nothing else."""
+    torch.manual_seed(0)
+    masks = torch.zeros(2, 1, 128, 128, dtype=torch.bool)
+    masks[0, 0, 60:66, 60:66] = True
+    masks[1, 0, 20:60, 20:60] = masks[1, 0, 100:106, 100:106] = True
+    region = find_region(masks)
+    assert torch.equal(region.masks[0], masks[0])
+    assert not region.masks[1, 0, 100:106, 100:106].any()
+    cut = Crops(count=200, size=16).draw(masks.float(), region)
+    assert cut.amax(dim=(2, 3, 4)).min() > 0
+
+
 @pytest.mark.parametrize("shares", FRAMES)
 def test_no_crop_is_all_background(shares):
     torch.manual_seed(0)

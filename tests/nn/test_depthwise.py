@@ -56,3 +56,24 @@ def test_the_layout_is_kept() -> None:
     assert x.grad is not None
     for tensor in (y, x.grad):
         assert tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels last"])
+def test_float32_features_under_mixed_precision(last: bool) -> None:
+    """The backward pass runs outside of autocast, as in the training loop."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 9, 8)
+    x = (x.contiguous(memory_format=torch.channels_last) if last else x).requires_grad_()
+    filters = torch.randn(2, 4, 3, 3, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = filtered(x, filters, 2)
+    assert y.dtype == torch.bfloat16
+    y.float().square().sum().backward()
+    grads = x.grad, filters.grad
+    x.grad = filters.grad = None
+    plain(x, filters, 2).square().sum().backward()
+    for one, other in zip(grads, (x.grad, filters.grad), strict=True):
+        assert one is not None
+        assert other is not None
+        assert one.dtype == torch.float32
+        assert (one - other).norm() < 0.02 * other.norm()

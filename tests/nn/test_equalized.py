@@ -76,3 +76,8 @@ def test_the_order_of_the_references_does_not_matter_but_they_do():
 def test_patches_have_a_size_that_can_be_halved(size):
     with pytest.raises(ValueError, match="16, 32, 64 or 128"):
         PatchCooccurrence(1, size=size)
+
+
+def test_a_critic_of_a_strip_is_refused_when_it_is_built():
+    with pytest.raises(ValueError, match=r"16×256 voxels halves the longer side 6 times.*at least 64"):
+        StyleCritic(1, size=(16, 256))

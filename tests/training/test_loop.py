@@ -29,6 +29,18 @@ SMALL: dict[str, dict[str, Any]] = {
     "regression": {"width": 4, "depth": 2},
     "pix2pix": {"width": 4, "depth": 3, "critic_width": 4, "critic_layers": 1},
     "cyclegan": {"width": 4, "blocks": 1, "critic_width": 4, "critic_layers": 1, "pool": 3},
+    "aginet": {"width": 4, "depth": 1, "critic_width": 4, "critic_layers": 1},
+    "macro2micro": {
+        "width": 8,
+        "critic_size": (16, 16),
+        "critic_width": 4,
+        "patch_width": 2,
+        "patch_hidden": 8,
+        "patch_size": 16,
+        "patches": 2,
+        "perceptual_weight": 0.0,
+        "r1_every": 2,
+    },
 }
 
 

@@ -88,12 +88,31 @@ def _checked(dataset: Path, cases: Sequence[CaseFiles], workers: int, pairs: boo
     return Audit(dataset, tuple(c.name for c in cases), tuple(findings), tuple(residuals))
 
 
+def _drawn(case: CaseFiles) -> list[Finding]:
+    """Masks and label maps that cannot be read, or hold nothing."""
+    found = []
+    paths = {**{n: p for n, p in case.images.items() if is_drawn(n)}, "mask": case.mask, "labels": case.labels}
+    for name, path in paths.items():
+        if path is None:
+            continue
+        try:
+            empty = not read_volume(path, label=True).data.any()
+        except InputError as problem:
+            found.append(Finding("unreadable", "error", case.name, name, str(problem)))
+            continue
+        if empty and name == "mask":
+            found.append(
+                Finding("constant", "error", case.name, name, f"{path}: the mask is empty; draw it again")
+            )
+    return found
+
+
 def _case(job: tuple[CaseFiles, bool]) -> tuple[dict[str, Look], list[Finding], list[Residual]]:
     case, pairs = job
     paths = {name: path for name, path in case.images.items() if not is_drawn(name)}
     looks = {name: look(case.name, name, path) for name, path in paths.items()}
     readable = [name for name, seen in looks.items() if seen.grid is not None]
-    found: list[Finding] = []
+    found = _drawn(case)
     residuals: list[Residual] = []
     if pairs and len(readable) > 1:
         reference = read_volume(paths[readable[0]])

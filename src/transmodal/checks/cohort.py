@@ -33,7 +33,7 @@ def duplicates(cases: Sequence[CaseFiles], looks: Looks) -> list[Finding]:
             continue
         exact = seen.digest == other.digest
         same_person = people[one[0]].subject == people[two[0]].subject
-        if same_person and not (exact and one != two):
+        if same_person and not exact:
             continue
         alike = 1.0 if exact else float(seen.sketch @ other.sketch / len(seen.sketch))
         if alike < _SAME or (not exact and one[1] != two[1]):

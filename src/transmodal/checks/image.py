@@ -85,7 +85,9 @@ def _depth(case: str, name: str, path: Path, image: Volume, values: np.ndarray) 
     if share > _CLIPPED and modality(name).channels == 1:
         words = f"{path}: {share:.1%} of the foreground has the largest value ({most:g}): clipped; export it again"
         found.append(Finding("clipped", "warning", case, name, words, share))
-    levels = len(np.unique(image.data[:, ::2, ::2, ::2]))
+    levels = len(np.unique(image.data[:, ::3, ::3, ::3]))
+    # A part of the voxels can only hold fewer.
+    levels = levels if levels > _LEVELS else len(np.unique(image.data))
     if levels <= _LEVELS and modality(name).channels == 1:
         words = f"{path}: holds {levels} different values, no more than 8 bits; use the original if there is one"
         found.append(Finding("quantised", "warning", case, name, words, float(levels)))

@@ -12,7 +12,7 @@ from transmodal.data.volume import Volume
 from transmodal.errors import InputError
 from transmodal.reporting.canvas import grey_png
 
-_LEAST_OVERLAP, _VOXELS, _FAR_MM = 0.5, 0.35, 5.0
+_LEAST_OVERLAP, _VOXELS, _MM, _FAR_MM = 0.5, 0.35, 0.4, 5.0
 _SQUARE_MM = 20.0
 _MIRROR = 0.01
 """How much better (in mutual information) the mirrored image must fit."""
@@ -66,7 +66,9 @@ def compare(
             "patient's records, and repair the header or the conversion"
         )
         found.append(Finding("flip", "error", case, names[1], words, residual.mirror))
-    if residual.shift_voxels > _VOXELS or residual.rotation_deg > 1.0:
+    # Less than _MM is within the error of the registration itself, however fine the voxels are.
+    off = residual.shift_voxels > _VOXELS and residual.shift_mm > _MM
+    if off or residual.rotation_deg > 1.0:
         words = (
             f"{other.name}: lies {residual.shift_mm:.1f} mm ({residual.shift_voxels:.1f} voxels) from {names[0]} "
             f"and is turned by {residual.rotation_deg:.1f} degrees; set data.prepare.register = 'rigid'"

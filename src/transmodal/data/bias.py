@@ -14,7 +14,7 @@ _MM = 4.0
 
 
 def unbias(image: Volume, where: Mask) -> Volume:
-    """The image divided by its bias field, whose mean inside ``where`` is 1.
+    """The image divided by its bias field, whose geometric mean inside ``where`` is 1.
 
     Args:
         image: of one channel, with no value below 0 that counts.

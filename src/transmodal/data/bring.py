@@ -151,7 +151,7 @@ def bring(
     moved = _registered(turned, reference, settings)
     turned |= {name: how.apply(turned[name]) for name, how in moved.items()}
     for image in turned.values():
-        _check_overlap(reference, image, settings.min_overlap)
+        _check_overlap(reference, image, settings.min_overlap, bool(moved))
     own = {name: foreground(image) for name, image in turned.items()} if settings.fit_in == "foreground" else {}
     grid = reference.grid
     if settings.spacing > 0:
@@ -213,14 +213,17 @@ def _registered(images: Mapping[str, Volume], reference: Volume, settings: Prepa
     }
 
 
-def _check_overlap(reference: Volume, image: Volume, least: float) -> None:
+def _check_overlap(reference: Volume, image: Volume, least: float, registered: bool) -> None:
     if image is reference:
         return
     shared = max(overlap(reference.grid, image.grid), overlap(image.grid, reference.grid))
     if shared < least:
+        how = "after registration; look at both" if registered else (
+            "by their headers; set data.prepare.register = 'rigid'"
+        )  # fmt: skip
         raise InputError(
-            f"{image.name}: shares only {shared:.0%} of its field of view with {reference.name} by their headers; "
-            "set data.prepare.register = 'rigid', or lower data.prepare.min_overlap"
+            f"{image.name}: shares only {shared:.0%} of its field of view with {reference.name} {how}, or lower "
+            "data.prepare.min_overlap"
         )
 
 

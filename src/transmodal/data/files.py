@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -75,28 +75,30 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: is not valid JSON ({problem}); it was changed or damaged") from problem
 
 
-def fingerprint(path: Path) -> list[Any]:
-    """Size, time and sha256 of a file, or of all files in a folder, for :func:`is_same`."""
+def fingerprint(path: Path) -> dict[str, Any]:
+    """Size and time of a file, or of every file in a folder, and the sha256 of them all; for :func:`is_same`."""
     digest = hashlib.sha256()
     for file in _members(path):
         with open(file, "rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return [*_size_and_time(path), digest.hexdigest()]
+    return {"stamps": _stamps(path), "sha256": digest.hexdigest()}
 
 
-def is_same(path: Path, known: Sequence[Any]) -> bool:
-    """Whether it holds what it held; it is only read if its size is the same and its time is not."""
-    size, time = _size_and_time(path)
-    return bool(size == known[0] and (time == known[1] or fingerprint(path)[2] == known[2]))
+def is_same(path: Path, known: Mapping[str, Any]) -> bool:
+    """Whether it holds what it held; it is only read if the sizes are the same and a time is not."""
+    stamps = _stamps(path)
+    if stamps == known["stamps"]:
+        return True
+    sizes, before = ([size for size, _ in s] for s in (stamps, known["stamps"]))
+    return bool(sizes == before and fingerprint(path)["sha256"] == known["sha256"])
 
 
 def _members(path: Path) -> list[Path]:
     return sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
 
 
-def _size_and_time(path: Path) -> tuple[int, int]:
-    stats = [file.stat() for file in _members(path)]
-    return sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
+def _stamps(path: Path) -> list[list[int]]:
+    return [[stat.st_size, stat.st_mtime_ns] for stat in (file.stat() for file in _members(path))]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ step, rank, place). A resumed training therefore sees what an uninterrupted one 
 data in the checkpoint.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -135,7 +135,7 @@ class Loader:
             mask=_squeezed(tile.cut(case.mask()[None]), axis),
             labels=None if labels is None else _squeezed(where.cut(labels), axis),
             extent=extent(tile, case.box),
-            background=self._background(case, partner),
+            background=self._background(case, partner, images),
             contrast=tuple(
                 name in images and case.fits[name].bounded
                 for name, channels in zip(self.task.sources, self.task.source_channels, strict=True)
@@ -165,10 +165,13 @@ class Loader:
             index = round(start + (index - low) / max(high - 1 - low, 1) * (stop - 1 - start))
         return other, tile_around(self.sampling, other.box, axis, index, rng)
 
-    def _background(self, case: PreparedCase, partner: PreparedCase) -> tuple[float, ...]:
+    def _background(
+        self, case: PreparedCase, partner: PreparedCase, seen: Mapping[str, object]
+    ) -> tuple[float, ...]:
         empty = []
         for name in self.task.sources:
-            value = case.fits[name].background if name in case.fits else 0.0
+            # A missing source is zeros everywhere, in the corners of a turned slice too.
+            value = case.fits[name].background if name in seen else 0.0
             empty += [value] * modality(name).channels * self.task.neighbours
         for name in self.task.targets:
             empty += [partner.fits[name].background] * modality(name).channels

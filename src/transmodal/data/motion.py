@@ -66,7 +66,8 @@ class Misalignment:
 
     Attributes:
         kind: whole-voxel translation, sub-voxel translation, rotation, scaling, or a smooth deformation.
-        size: the largest: voxels along every axis of the slice, degrees, percent, or mm; 0 moves nothing.
+        size: the largest: voxels along every axis of the slice, degrees about its normal (about every axis of a
+            patch), percent, or mm; 0 moves nothing.
         moved: which sources, each on its own; by default all but the first. The target never moves.
     """
 
@@ -75,8 +76,11 @@ class Misalignment:
     moved: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 <= self.size < (100 if self.kind == "scaling" else np.inf):
-            raise RecipeError(f"misalignment size = {self.size:g} {UNITS[self.kind]}: give 0 or more")
+        most = 100 if self.kind == "scaling" else np.inf
+        if not 0 <= self.size < most:
+            raise RecipeError(
+                f"misalignment size = {self.size:g} {UNITS[self.kind]}: give 0 or more, and less than {most:g}"
+            )
         if self.kind == "translation" and self.size != int(self.size):
             raise RecipeError(
                 f"misalignment size = {self.size:g}: translation moves by whole voxels; kind = 'subvoxel' does not"
@@ -137,7 +141,7 @@ def misalign(volume: Volume, motion: Motion, *, order: int = 1) -> Volume:
     """
     if motion.still:
         return volume
-    return Volume(_shown(volume.data, sources(volume.grid, motion), order), volume.grid, volume.name)
+    return Volume(_shown(volume.data, shown_index(volume.grid, motion), order), volume.grid, volume.name)
 
 
 def cut_moved(
@@ -156,11 +160,11 @@ def cut_moved(
         return tile.cut(values, fill)
     there, here = tile.inside(grid.shape)
     out = np.full((len(values), *tile.size), fill, dtype=values.dtype)
-    out[(slice(None), *here)] = _shown(values, sources(grid, motion, there), 1)
+    out[(slice(None), *here)] = _shown(values, shown_index(grid, motion, there), 1)
     return out
 
 
-def sources(
+def shown_index(
     grid: Grid, motion: Motion, part: tuple[slice, slice, slice] | None = None
 ) -> Float32[np.ndarray, "3 A B D"]:
     """For every voxel of the moved volume, the index in the old one that it shows: the truth to find again.

@@ -32,7 +32,8 @@ def prepare(
         dataset: what :func:`~.layout.find_cases` understands.
         out: a new folder, an empty one, or one that was prepared before.
         settings: how; the defaults if None.
-        workers: processes; what is written does not depend on their number.
+        workers: processes; what is written does not depend on their number. More than one need
+            ``if __name__ == "__main__"`` in a script.
 
     Raises:
         InputError: the dataset or ``out`` cannot be used, or no case could be prepared.
@@ -74,6 +75,9 @@ def _attempt(job: tuple[CaseFiles, Path, PrepareSettings]) -> tuple[str, str]:
         prepare_case(*job)
     except InputError as problem:
         return case.name, str(problem)
+    except (RuntimeError, MemoryError) as problem:
+        # From a library, about this case's images; the other cases go on.
+        return case.name, f"case {case.name}: {type(problem).__name__}: {' '.join(str(problem).split())[-200:]}"
     return case.name, ""
 
 
@@ -111,6 +115,9 @@ def resolved(settings: PrepareSettings, cases: Sequence[CaseFiles]) -> PrepareSe
     for name in settings.intensity:
         if name not in modalities:
             raise RecipeError(f"data.prepare.intensity.{name}: no such modality{nearest(name, modalities)}")
+    for name in settings.n4:
+        if name not in modalities:
+            raise RecipeError(f"data.prepare.n4: no such modality {name!r}{nearest(name, modalities)}")
     if not modalities:
         raise RecipeError("data.prepare.modalities: the dataset has no image column; name the ones to use")
     return replace(settings, modalities=modalities, reference=settings.reference or modalities[0])

@@ -5,7 +5,8 @@ SimpleITK, from coarse to fine, by one thread and a fixed seed, so that equal im
 result is a matrix in millimetres; an image resampled through its moved header is interpolated once.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -93,20 +94,8 @@ def register(moving: Volume, fixed: Volume, kind: Kind = "rigid", *, levels: int
         start.SetTranslation((_LPS[:3, :3] @ shift).tolist())
         starts.append(start)
     try:
-        found = [pair for start in starts if (pair := _tried(fixed_image, moving_image, mask, start))]
-        if not found:
-            raise RuntimeError("they do not overlap, neither by their headers nor with their heads in one place")
-        coarse, transform = min(found, key=lambda pair: pair[0])
-        for level in range(1, levels):
-            transform = _level(fixed_image, moving_image, mask, transform, level)[1]
-        if kind == "affine":
-            affine = SimpleITK.AffineTransform(3)
-            affine.SetCenter(transform.GetCenter())
-            affine.SetMatrix(transform.GetMatrix())
-            affine.SetTranslation(transform.GetTranslation())
-            for level in range(1, levels):
-                affine = _level(fixed_image, moving_image, mask, affine, level)[1]
-            transform = affine
+        with _one_thread():
+            transform, coarse = _best(fixed_image, moving_image, mask, starts, kind, levels)
     except RuntimeError as problem:
         reason = str(problem).strip().rsplit("\n", 1)[-1][:160]
         raise InputError(
@@ -122,6 +111,36 @@ def register(moving: Volume, fixed: Volume, kind: Kind = "rigid", *, levels: int
     return Moved(matrix, float(np.linalg.norm(went)), angle, coarse)
 
 
+def _best(fixed: Any, moving: Any, mask: Any, starts: list[Any], kind: Kind, levels: int) -> tuple[Any, float]:
+    """The transform from the better start, and how well it fitted after the coarsest level."""
+    found = [pair for start in starts if (pair := _tried(fixed, moving, mask, start))]
+    if not found:
+        raise RuntimeError("they do not overlap, neither by their headers nor with their heads in one place")
+    coarse, transform = min(found, key=lambda pair: pair[0])
+    for level in range(1, levels):
+        transform = _level(fixed, moving, mask, transform, level)[1]
+    if kind == "affine":
+        affine = SimpleITK.AffineTransform(3)
+        affine.SetCenter(transform.GetCenter())
+        affine.SetMatrix(transform.GetMatrix())
+        affine.SetTranslation(transform.GetTranslation())
+        for level in range(1, levels):
+            affine = _level(fixed, moving, mask, affine, level)[1]
+        transform = affine
+    return transform, coarse
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The metric of ITK sums over its threads in any order, and takes their number from the process."""
+    before = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
 def _tried(fixed: Any, moving: Any, mask: Any, start: Any) -> tuple[float, Any] | None:
     """The coarsest level, or None where the images do not overlap from that start."""
     with suppress(RuntimeError):
@@ -132,7 +151,6 @@ def _tried(fixed: Any, moving: Any, mask: Any, start: Any) -> tuple[float, Any] 
 def _level(fixed: Any, moving: Any, mask: Any, start: Any, level: int) -> tuple[float, Any]:
     """The metric (smaller is better) and the transform after one level."""
     method = SimpleITK.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(numberOfHistogramBins=40)
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentage(_SHARE[level], seed=1)

@@ -21,7 +21,6 @@ from transmodal.data.files import check_folder, read_json, write_json
 from transmodal.data.prepare import prepare
 from transmodal.data.prepared import PreparedCase, PreparedDataset, is_prepared
 from transmodal.data.splits import Split
-from transmodal.data.workers import cores
 from transmodal.errors import InputError, RecipeError, Refused
 from transmodal.machine import environment
 from transmodal.recipe import Recipe, make_recipe
@@ -51,7 +50,7 @@ class Run:
     halves: tuple[str, ...] = ()
 
 
-def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = False) -> Run:
+def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = False, workers: int = 1) -> Run:
     """Make (or go back to) a run's folder, prepare its data if they are raw, and write ``run.json``.
 
     Raises:
@@ -67,7 +66,7 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = F
         raise Refused(f"{folder}: is not empty; give --resume to go on, --force to replace it, or another --out")
     if not resume:
         _clear(folder)
-    dataset = _dataset(recipe, folder)
+    dataset = _dataset(recipe, folder, workers)
     cases = [dataset.case(name) for name in dataset.names]
     usable = [case for case in cases if _is_usable(case, recipe)]
     if not usable:
@@ -95,8 +94,8 @@ def open_run(folder: Path) -> Run:
     known = read_json(record)
     recipe = make_recipe(known["recipe"], known["name"])
     split = Split(**{part: tuple(names) for part, names in known["split"].items()})
-    own = folder / "prepared"
-    dataset = PreparedDataset.open(own if own.exists() else Path(recipe.data.path))
+    path = Path(recipe.data.path)
+    dataset = PreparedDataset.open(path if is_prepared(path) else folder / "prepared")
     return Run(folder, recipe, dataset, split, tuple(known.get("halves", ())))
 
 
@@ -142,13 +141,13 @@ def _check_same(record: Path, recipe: Recipe) -> None:
         )
 
 
-def _dataset(recipe: Recipe, folder: Path) -> PreparedDataset:
+def _dataset(recipe: Recipe, folder: Path, workers: int) -> PreparedDataset:
     if not recipe.data.path:
         raise RecipeError("data.path is not set; add data.path=FOLDER_OR_TABLE after the recipe")
     path = Path(recipe.data.path)
     if is_prepared(path):
         return PreparedDataset.open(path)
-    return prepare(path, folder / "prepared", recipe.prepare_settings, workers=cores())
+    return prepare(path, folder / "prepared", recipe.prepare_settings, workers=workers)
 
 
 def _handles_missing(recipe: Recipe) -> bool:

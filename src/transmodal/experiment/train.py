@@ -34,6 +34,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     force: bool = False,
+    workers: int = 1,
 ) -> str:
     """Train, keep the best model, judge it and the floors on the held-out cases.
 
@@ -43,6 +44,7 @@ def train(
         resume: go on as if the run had never stopped.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         force: replace an earlier run in ``out``.
+        workers: processes that prepare raw data; more than one need ``if __name__ == "__main__"`` in a script.
 
     Returns:
         The table of the final evaluation, as Markdown.
@@ -51,7 +53,7 @@ def train(
         recipe = load_recipe(recipe)
     chosen = pick_device(device)
     _demand_weights(recipe)
-    run = start(recipe, Path(out), resume=resume, force=force)
+    run = start(recipe, Path(out), resume=resume, force=force, workers=workers)
     learn(run, chosen.type, resume=resume)
     model = load_model(run.folder / "model", chosen)
     floors = {name: learn_floor(name, run) for name in recipe.evaluation.floors if name != recipe.method}

@@ -4,6 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from transmodal.nn.gaussian import Edges, gaussian_filter
+from transmodal.nn.precision import full_precision
 
 _LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in brightness (ITU-R BT.601)."""
@@ -29,8 +30,9 @@ def frequency_targets(
         (high, low).
     """
     image = image.float()
-    low = gaussian_filter(image, window, sigma, edges)
-    if image.shape[1] != 3:
-        return image - low, low
-    luma = (image * image.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
-    return (luma - gaussian_filter(luma, window, sigma, edges)).expand_as(image), low
+    with full_precision(image):
+        low = gaussian_filter(image, window, sigma, edges)
+        if image.shape[1] != 3:
+            return image - low, low
+        luma = (image * image.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+        return (luma - gaussian_filter(luma, window, sigma, edges)).expand_as(image), low

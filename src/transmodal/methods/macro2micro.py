@@ -252,10 +252,12 @@ class Macro2Micro(nn.Module):
         """G(E(x)), with the branches.
 
         Raises:
-            ValueError: a size that is not a multiple of 8.
+            ValueError: a size that is not a multiple of 8, or below 16.
         """
-        if any(n % self.multiple for n in x.shape[2:]):
-            raise ValueError(f"Macro2Micro halves images three times: {list(x.shape[2:])} are not multiples of 8")
+        if any(n % self.multiple or n < 16 for n in x.shape[2:]):
+            raise ValueError(
+                f"Macro2Micro halves images three times: {list(x.shape[2:])} are not multiples of 8 from 16 on"
+            )
         answer: Answer = self.decoder(self.encoder(x))
         return answer
 

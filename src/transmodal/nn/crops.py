@@ -22,14 +22,18 @@ Masks = Bool[Tensor, "B 1 X Y"]
 
 
 def clean(masks: Masks, smallest: float = 0.01) -> Masks:
-    """Fill the holes of each mask and drop pieces that cover less than ``smallest`` of the image."""
+    """Fill the holes of each mask and drop pieces that cover less than ``smallest`` of the image.
+
+    A mask that is all small, as in the last slices of a head, stays as it is.
+    """
     cleaned = []
     for mask in masks[:, 0].cpu().numpy():
         filled = ndimage.binary_fill_holes(mask)
         pieces, _ = ndimage.label(filled)
         sizes = np.bincount(pieces.ravel())
         sizes[0] = 0
-        cleaned.append((sizes >= smallest * mask.size)[pieces])
+        large = sizes >= smallest * mask.size
+        cleaned.append(large[pieces] if large.any() else filled)
     return torch.from_numpy(np.stack(cleaned))[:, None].to(masks.device)
 
 
@@ -99,9 +103,10 @@ class Crops:
             [y[:, :, None, :].expand(*y.shape[:2], self.size, self.size),
              x[:, :, :, None].expand(*x.shape[:2], self.size, self.size)], dim=-1,
         ) * 2 - 1  # fmt: skip
-        many = inside[:, None].expand(-1, self.count, -1, -1, -1).flatten(0, 1)
+        # In float32 whatever the images are: bfloat16 has fewer positions than a patch has voxels.
+        many = inside.float()[:, None].expand(-1, self.count, -1, -1, -1).flatten(0, 1)
         cut = functional.grid_sample(
-            many, grid.flatten(0, 1).to(many.dtype), mode="bilinear", padding_mode="border", align_corners=False
+            many, grid.flatten(0, 1), mode="bilinear", padding_mode="border", align_corners=False
         )
         return cut.unflatten(0, (len(images), self.count))
 

@@ -23,6 +23,10 @@ def filtered(
         filters: of one odd width along every axis.
         padding: voxels of zeros on each side, less than the filters' width.
     """
+    if torch.is_autocast_enabled(x.device.type) and not x.is_meta:
+        # Once, here: the backward pass runs outside of it and must meet one type.
+        x = x.to(torch.get_autocast_dtype(x.device.type))
+    filters = filters.to(x.dtype)
     half = filters.shape[-1] // 2
     if padding > half:
         # Fast kernels exist for half of the width only.

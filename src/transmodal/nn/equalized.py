@@ -153,10 +153,15 @@ class StyleCritic(nn.Module):
             raise ValueError(
                 f"a critic of images of {size[0]}×{size[1]} voxels has nothing to halve; give 8 or more"
             )
-        self.size = size
         blocks = max(1, round(math.log2(max(size) / 4)))
+        if min(size) < 2**blocks:
+            raise ValueError(
+                f"a critic of images of {size[0]}×{size[1]} voxels halves the longer side {blocks} times, which "
+                f"leaves nothing of the shorter one; give at least {2**blocks}"
+            )
+        self.size = size
         widths = [width * min(2**i, 4) for i in range(blocks + 1)]
-        left = [max(n // 2**blocks, 1) for n in size]
+        left = [n // 2**blocks for n in size]
         self.features = nn.Sequential(layer(cin, width, 1))
         for before, after in pairwise(widths):
             self.features.append(ResBlock(before, after))

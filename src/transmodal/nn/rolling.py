@@ -200,7 +200,7 @@ def _moved(
         along = fractions(offset[..., a, None], distance)
         taps = (taps[..., None] * along[:, :, None]).flatten(2) if a else taps * along
     filters = taps.unflatten(2, [2 * reach + 1] * len(size)).repeat_interleave(channels // offset.shape[1], dim=1)
-    return filtered(x, filters.to(x.dtype), padding)
+    return filtered(x, filters, padding)
 
 
 def _by_planes(
