@@ -144,7 +144,7 @@ def test_a_segmenter_is_asked_about_everything_in_the_targets_place(
     segmentation = script("segmentation", monkeypatch)
     # Head against air: even a short training finds it.
     text = segmentation["main"]([run], tmp_path, {"head": list(range(1, 13))}, 25, 32, 1)
-    methods = ("measured", "identity", "mean", "regression", "zeros")
+    methods = ("measured", "identity", "mean", "regression", "nothing")
     assert [line.split(" | ")[0] for line in text.splitlines()[2:]] == [
         f"| {m}" for m in sorted(methods, key=methods.index)
     ]

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from transmodal.data.bring import PrepareSettings
 from transmodal.data.motion import UNITS, Misalignment
+from transmodal.data.prepare import prepare
 from transmodal.errors import InputError, RecipeError
 from transmodal.evaluation.table import Row, read_rows
-from transmodal.experiment.offsets import follow, offsets_table, watched
+from transmodal.experiment.offsets import Answer, follow, offsets_table, watched
 from transmodal.experiment.robustness import _motions, robustness
 from transmodal.experiment.run import open_run
 from transmodal.experiment.train import train
@@ -87,6 +89,8 @@ def test_wrong_words(run: Path, aligned: Path, tmp_path: Path) -> None:
         ([str(aligned)], {"moved": ("T2",)}, RecipeError, "moved = 'T2'"),
         ([str(run)], {}, RecipeError, "it is the only source"),
         ([str(run), str(aligned)], {}, RecipeError, "different tasks"),
+        ([str(aligned), str(aligned)], {}, RecipeError, "folds of one recipe: give each recipe its own NAME"),
+        ([f"mean={aligned}"], {}, RecipeError, "is the name of a floor"),
     ]:
         with pytest.raises(error, match=says):
             robustness(words, tmp_path / "out", device="cpu", **more)
@@ -116,8 +120,12 @@ def test_offsets_are_those_of_the_routers_in_voxels_of_the_image(aligned: Path) 
 def test_an_offset_that_undoes_the_shift_has_slope_one() -> None:
     rng = np.random.default_rng(0)
     shifts = rng.normal(size=(40, 2))
-    pairs = [(s, {"layer": np.stack([s + 0.3, -0.5 * s, np.zeros(2), rng.normal(size=2)])}) for s in shifts]
-    rows = follow("m", "T2w", pairs)
+    means = {"fold 0": np.array([0.3, -0.3]), "fold 1": np.array([-1.0, 2.0])}
+    answers = [
+        Answer(run, s, {"layer": np.stack([s + means[run], -0.5 * s, np.ones(2), rng.normal(size=2)])})
+        for s, run in zip(shifts, [*means] * 20, strict=True)
+    ]
+    rows = follow("m", "T2w", answers)
     assert [round(row.slope, 6) for row in rows[:3]] == [1.0, -0.5, 0.0]
     assert [round(row.r, 6) for row in rows[:2]] == [1.0, -1.0]
     assert np.isnan(rows[2].r)
@@ -163,3 +171,20 @@ def test_slopes_and_their_paired_difference() -> None:
     assert floor.endswith("|  |")
     assert a.endswith("| 2.00 ± 0.00 |  |")
     assert b.endswith("| 4.00 ± 2.48 | 2.00 ± 2.48 |")
+
+
+def test_runs_on_other_ground_are_not_compared(aligned: Path, table: dict[str, Any], tmp_path: Path) -> None:
+    data = {**table["data"], "sources": ["T1w", "FA"], "targets": ["T2w"]}
+    for name, change, says in [
+        ("plane", {"sampling": {**table["sampling"], "view": "coronal"}}, "see different planes"),
+        ("grid", {"data": {**data, "path": None}}, "prepared otherwise than in"),
+    ]:
+        made = {**table, "data": data, **change}
+        if name == "grid":
+            records = open_run(aligned).dataset
+            raw = Path(records.case("sub-001").record["modalities"]["T1w"]["input"]).parent.parent
+            prepare(raw, tmp_path / "coarse", PrepareSettings(spacing=9.5))
+            made["data"] = {**data, "path": str(tmp_path / "coarse")}
+        train(make_recipe(made), tmp_path / name, device="cpu")
+        with pytest.raises(RecipeError, match=says):
+            robustness([str(aligned), f"other={tmp_path / name}"], tmp_path / "out", device="cpu")

@@ -24,6 +24,21 @@ Learned = dict[str, np.ndarray]
 """Name of a layer → mean offset of its groups, (G, S), in voxels of the image."""
 
 
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the routers of one run answered to one shift.
+
+    Attributes:
+        run: whose networks.
+        shift: along the networks' axes, in voxels of the image.
+        learned: the offsets.
+    """
+
+    run: str
+    shift: np.ndarray
+    learned: Learned
+
+
 @dataclass(frozen=True)
 class Follows:
     """How the offset of one group goes with the shift of one source, over cases, draws and axes.
@@ -53,7 +68,7 @@ def watched(method: Method, size: tuple[int, ...]) -> Iterator[Learned]:
 
     Args:
         method: whose routers.
-        size: voxels of the tiles that it gets, along the axes that its networks see.
+        size: voxels of the tiles that it gets, along the axes that its networks see; empty to hear nothing.
     """
     assert isinstance(method, nn.Module)
     found: dict[str, list[np.ndarray]] = {}
@@ -66,7 +81,7 @@ def watched(method: Method, size: tuple[int, ...]) -> Iterator[Learned]:
     hooks = [
         module.register_forward_hook(lambda _, inputs, answer, name=name: note(name, inputs, answer))
         for name, module in method.named_modules()
-        if isinstance(module, Router)
+        if isinstance(module, Router) and size
     ]
     try:
         yield learned
@@ -76,28 +91,35 @@ def watched(method: Method, size: tuple[int, ...]) -> Iterator[Learned]:
         learned.update({name: np.mean(offsets, axis=0) for name, offsets in found.items()})
 
 
-def follow(method: str, source: str, pairs: list[tuple[np.ndarray, Learned]]) -> list[Follows]:
+def follow(method: str, source: str, answers: list[Answer]) -> list[Follows]:
     """Every layer and group against the shift of ``source``.
 
-    Args:
-        method: label.
-        source: which was shifted.
-        pairs: the shift along the networks' axes in voxels, and what was learned.
+    A group's mean offset, which may differ by axis and by run, is no answer to a shift; r and the slope are of
+    what varies around it.
     """
-    if not pairs:
+    if not answers:
         return []
-    shifts = np.array([shift for shift, _ in pairs]).ravel()
+    runs = [answer.run for answer in answers]
+    shifts = _centred(np.array([answer.shift for answer in answers]), runs).ravel()
     rows = []
-    for layer in pairs[0][1]:
-        offsets = np.array([learned[layer] for _, learned in pairs])
+    for layer in answers[0].learned:
+        offsets = np.array([answer.learned[layer] for answer in answers])
         for group in range(offsets.shape[1]):
-            own = offsets[:, group].ravel()
-            # A group's mean offset is no answer to a shift: r and the slope are about what varies.
-            varies = shifts.std() > 0 and own.std() > 0
-            r = float(np.corrcoef(shifts, own)[0, 1]) if varies else math.nan
-            slope = float(np.polyfit(shifts, own, 1)[0]) if shifts.std() > 0 else math.nan
-            rows.append(Follows(method, layer, group, source, r, slope, len(own)))
+            own = _centred(offsets[:, group], runs).ravel()
+            moved, answered = float(shifts @ shifts), float(own @ own)
+            both = float(shifts @ own)
+            r = both / math.sqrt(moved * answered) if moved > 0 and answered > 0 else math.nan
+            rows.append(Follows(method, layer, group, source, r, both / moved if moved else math.nan, len(own)))
     return rows
+
+
+def _centred(values: np.ndarray, runs: list[str]) -> np.ndarray:
+    """Less the mean of each axis over the answers of the same run."""
+    centred = np.array(values, dtype=float)
+    for run in set(runs):
+        own = np.array([name == run for name in runs])
+        centred[own] -= centred[own].mean(axis=0)
+    return centred
 
 
 def write_offsets(path: Path, rows: list[Follows]) -> None:

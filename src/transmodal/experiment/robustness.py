@@ -21,7 +21,7 @@ from transmodal.data.volume import Volume
 from transmodal.errors import InputError, RecipeError
 from transmodal.evaluation.table import Row, write_rows
 from transmodal.experiment.judge import judge, learn_floor, score_judged
-from transmodal.experiment.offsets import Follows, Learned, follow, offsets_table, watched, write_offsets
+from transmodal.experiment.offsets import Answer, Follows, follow, offsets_table, watched, write_offsets
 from transmodal.experiment.run import Run, open_run
 from transmodal.inference.model import load_model
 from transmodal.inference.predict import tile_size
@@ -79,17 +79,15 @@ def robustness(
         RecipeError: runs of different tasks, an unknown source, fewer than two sizes.
     """
     check_folder(out)
+    table = {"kind": kind, "moved": list(moved)}
+    steps = [make(Misalignment, {**table, "size": float(size)}, "robustness") for size in sizes]
     subjects = [_opened(word, device) for word in words]
-    if not subjects:
-        raise RecipeError("name at least one run")
+    sources, steps = _check(subjects, steps, draws)
     # A floor knows no regime, and its folds are those of the first method.
     own = [subject.run for subject in subjects if subject.label == subjects[0].label]
     subjects = [*(Subject(name, run, learn_floor(name, run)) for name in FLOORS for run in own), *subjects]
-    table = {"kind": kind, "moved": list(moved)}
-    steps = [make(Misalignment, {**table, "size": float(size)}, "robustness") for size in sizes]
-    sources, steps = _check(subjects, steps, draws)
     found: dict[tuple[str, float, str, str], list[Row]] = {}
-    answers: dict[tuple[str, str], list[tuple[np.ndarray, Learned]]] = {}
+    answers: dict[tuple[str, str], list[Answer]] = {}
     jobs = [(subject, name) for subject in subjects for name in subject.run.split.test]
     for subject, name in progress.track(jobs, "moving sources"):
         case = subject.run.dataset.case(name)
@@ -102,16 +100,21 @@ def robustness(
                     found.setdefault((subject.label, step.size, name, row.metric), []).append(row)
                 if learned and kind in ("translation", "subvoxel"):
                     for source, motion in motions.items():
-                        pair = _shift(motion, case, _axis(subject.run)), learned
-                        answers.setdefault((subject.label, source), []).append(pair)
+                        shift = _shift(motion, case, _axis(subject.run))
+                        answer = Answer(str(subject.run.folder), shift, learned)
+                        answers.setdefault((subject.label, source), []).append(answer)
     rows = [replace(own[0], value=float(np.mean([row.value for row in own]))) for own in found.values()]
     write_rows(out / "robustness.csv", rows)
-    follows = [row for (label, source), pairs in answers.items() for row in follow(label, source, pairs)]
+    follows = [row for (label, source), heard in answers.items() for row in follow(label, source, heard)]
     return _written(out, rows, steps, sources, draws, follows)
 
 
 def _opened(word: str, device: str) -> Subject:
-    name, _, path = word.rpartition("=")
+    name, equals, path = word.partition("=")
+    if Path(word).exists() or not equals or "/" in name:
+        name, path = "", word
+    if name in FLOORS:
+        raise RecipeError(f"{word}: {name} is the name of a floor; choose another")
     run = open_run(Path(path))
     if not run.split.test:
         raise InputError(f"{path}: its split has no test case; train it on more cases")
@@ -124,22 +127,55 @@ def _opened(word: str, device: str) -> Subject:
 def _check(
     subjects: list[Subject], steps: list[Misalignment], draws: int
 ) -> tuple[tuple[str, ...], list[Misalignment]]:
+    if not subjects:
+        raise RecipeError("name at least one run")
     if draws < 1 or len({step.size for step in steps}) < 2:
         raise RecipeError("a curve needs at least two different sizes, and one draw or more")
     tasks = {(s.run.recipe.data.sources, s.run.recipe.data.targets) for s in subjects}
     if len(tasks) > 1:
         raise RecipeError(f"the runs have different tasks ({sorted(tasks)}); compare runs of one task")
+    _check_same_ground(subjects)
     sources = max(steps, key=lambda step: step.size).who(subjects[0].run.recipe.data.sources)
     return sources, sorted(steps, key=lambda step: step.size)
 
 
+def _check_same_ground(subjects: list[Subject]) -> None:
+    """The same moves in the same voxels, judged in the same units; and no case twice under one name."""
+    if len({_axis(subject.run) for subject in subjects}) > 1:
+        raise RecipeError("the runs see different planes, in which they would be moved differently; compare like")
+    cases: dict[str, tuple[Subject, PreparedCase]] = {}
+    seen: set[tuple[str, str]] = set()
+    for subject in subjects:
+        for name in subject.run.split.test:
+            if (subject.label, name) in seen:
+                raise RecipeError(
+                    f"{subject.run.folder}: {name} is a test case of another run called {subject.label}, too; "
+                    "runs of one name are folds of one recipe: give each recipe its own NAME=FOLDER"
+                )
+            seen.add((subject.label, name))
+            case = subject.run.dataset.case(name)
+            other, known = cases.setdefault(name, (subject, case))
+            target = subject.run.recipe.data.targets[0]
+            if not known.grid.same_as(case.grid) or known.fits[target].kind != case.fits[target].kind:
+                raise RecipeError(
+                    f"{subject.run.folder}: {name} was prepared otherwise than in {other.run.folder} "
+                    "(another grid or other intensities); compare runs on the same prepared data"
+                )
+
+
 def _axis(run: Run) -> int | None:
-    view = run.recipe.sampling.view
-    return None if view == "patch" else PLANES.get(view, PLANES["axial"])
+    """The axis of the slices that are looked at; None where there is none, or several."""
+    planes = run.recipe.inference.planes or (run.recipe.sampling.view,)
+    if len(planes) > 1 or planes[0] == "patch":
+        return None
+    return PLANES.get(planes[0], PLANES["axial"])
 
 
 def _seen(subject: Subject) -> tuple[int, ...]:
+    """Voxels of a tile along the axes of the networks; nothing where several planes are mixed."""
     axis = _axis(subject.run)
+    if axis is None and subject.run.recipe.sampling.view != "patch":
+        return ()
     size = tile_size(subject.run.recipe.sampling, subject.method.multiple, axis)
     return tuple(n for along, n in enumerate(size) if along != axis)
 
@@ -188,6 +224,7 @@ def _written(
     ]
     curves = find_curves(rows, [(f"{kind} {step.size:g}", step.size) for step in steps])
     parts += [curve_table(title, named, unit) for title, named in curves.items()]
+    (out / "offsets.csv").unlink(missing_ok=True)
     if follows:
         write_offsets(out / "offsets.csv", follows)
         parts.append("Offsets of rolled convolutions that follow the shift most closely; slope 1 would undo it:")
