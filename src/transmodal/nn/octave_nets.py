@@ -136,7 +136,7 @@ class OctaveDecoder(nn.Module):
         """The image and its two parts: image = high + low - bias of the head."""
         x = features
         for stage, smooth in zip(self.stages, self.smooth, strict=True):
-            # Enlarge first, then convolve: that is what keeps the checkerboard away.
+            # Enlarge first, then convolve: after layers wider than 1 × 1 that keeps the checkerboard away.
             x = smooth(both(stage(x), enlarge))
         (high, low), _ = self.merge.parts(self.last(x))
         if high is None or low is None:
