@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -254,8 +255,10 @@ def test_the_region_is_what_the_arguments_say():
     assert small(guard=0.4).crops.guard == 0.4
     seen = []
     method = small()
-    draw = method._patches
-    method._patches = lambda images, region: seen.append(region.box) or draw(images, region)
+    crops = method.crops
+    method.crops = SimpleNamespace(
+        count=crops.count, draw=lambda images, region: seen.append(region.box) or crops.draw(images, region)
+    )
     list(method.objectives(heads()))
     assert len(seen) == 5
     assert len(set(seen)) == 1

@@ -16,8 +16,7 @@ c random crops in the brain, and softplus(-s) = -log σ(s)::
 
 No equation of the paper could be read; these follow its abstract, digests of it, and the authors' public code
 of 2023, which lacks the brain region and cuts the gradients of both critics. docs/methods/macro2micro.md says,
-line by line, what is published and what is our reading. The four networks have one optimiser each there and two
-here: with equal settings that is the same, as Adam moves every number by itself.
+line by line, what is published and what is our reading.
 """
 
 from contextlib import nullcontext
@@ -141,11 +140,8 @@ class Macro2Micro(nn.Module):
         self.decoder = OctaveDecoder(colours, width, alpha, norm, decoder_slope)
         rows, columns = critic_size or task.size or (256, 256)
         self.critic = StyleCritic(colours, size=(rows, columns), width=critic_width) if gan_weight else None
-        self.patch_critic = (
-            PatchCooccurrence(colours, size=patch_size, width=patch_width, hidden=patch_hidden)
-            if patch_weight
-            else None
-        )
+        patch_critic = {"size": patch_size, "width": patch_width, "hidden": patch_hidden}
+        self.patch_critic = PatchCooccurrence(colours, **patch_critic) if patch_weight else None
         self.vgg = (
             VGG19(variant=vgg, taps=vgg_taps, given=vgg_input, weights=vgg_weights, allow_random=allow_random)
             if perceptual_weight
@@ -164,11 +160,10 @@ class Macro2Micro(nn.Module):
 
     def players(self) -> Players:
         """E and G against D and P."""
+        generator: dict[str, nn.Module] = {"encoder": self.encoder, "decoder": self.decoder}
         critics = {"critic": self.critic, "patch_critic": self.patch_critic}
         there = {name: network for name, network in critics.items() if network is not None}
-        return {"generator": {"encoder": self.encoder, "decoder": self.decoder}} | (
-            {"critic": there} if there else {}
-        )
+        return {"generator": generator, "critic": there} if there else {"generator": generator}
 
     def objectives(self, batch: Batch) -> Objectives:
         """One step on E and G, then one on D and P with what E and G make now."""
@@ -179,10 +174,8 @@ class Macro2Micro(nn.Module):
                 "arrived; leave it out, or set it to sampling.size"
             )
         region = self._region(batch)
-        yield (
-            "generator",
-            {name: self.weights[name] * v for name, v in self._generator(batch.source, y, region).items()},
-        )
+        terms = self._generator(batch.source, y, region)
+        yield "generator", {name: self.weights[name] * value for name, value in terms.items()}
         if self.critic is None and self.patch_critic is None:
             return
         with torch.no_grad():
@@ -194,7 +187,7 @@ class Macro2Micro(nn.Module):
         self, x: Float[Tensor, "B Cin X Y"], y: Float[Tensor, "B C X Y"], region: Region
     ) -> dict[str, Tensor]:
         """The terms of L_E,G before they are weighted."""
-        D, P = self.critic, self.patch_critic
+        D, P, draw = self.critic, self.patch_critic, self.crops.draw
         fake = self.synthesize(x)
         terms = {"pixel": l1(fake.image, y)}
         if fake.high is not None and fake.low is not None:
@@ -206,8 +199,8 @@ class Macro2Micro(nn.Module):
             terms["adversarial"] = softplus(-D(fake.image).float()).mean()
         if P is not None:
             with torch.no_grad():
-                reference = P.describe(self._patches(y, region))
-            scores = P.compare(reference, P.describe(self._patches(fake.image, region)))
+                reference = P.describe(draw(y, region))
+            scores = P.compare(reference, P.describe(draw(fake.image, region)))
             terms["patch"] = softplus(-scores.float()).mean()
         return terms
 
@@ -215,25 +208,23 @@ class Macro2Micro(nn.Module):
         self, y: Float[Tensor, "B C X Y"], fake: Float[Tensor, "B C X Y"], region: Region, lazy: bool
     ) -> dict[str, Tensor]:
         """The terms of L_D and L_P; all features of P carry gradients here."""
-        D, P = self.critic, self.patch_critic
+        D, P, draw = self.critic, self.patch_critic, self.crops.draw
         terms = {}
         # The penalty is a gradient of a gradient: bfloat16 is too coarse for it.
         with full_precision(y) if lazy else nullcontext():
             if D is not None:
                 real = y.detach().requires_grad_(lazy)
                 scores = D(real)
-                made = softplus(D(fake.to(y.dtype)).float()).mean()
-                terms["adversarial"] = softplus(-scores.float()).mean() + self.fake_weight * made
+                made = D(fake.to(y.dtype)).float()
+                terms["adversarial"] = softplus(-scores.float()).mean() + self.fake_weight * softplus(made).mean()
                 if lazy:
                     terms["r1"] = self.r1_weight * self.r1_every * r1_penalty(scores, real)
             if P is not None:
-                reference = P.describe(self._patches(y, region))
-                patches = self._patches(y, region).requires_grad_(lazy)
+                reference = P.describe(draw(y, region))
+                patches = draw(y, region).requires_grad_(lazy)
                 scores = P.compare(reference, P.describe(patches))
-                made = softplus(
-                    P.compare(reference, P.describe(self._patches(fake.to(y.dtype), region))).float()
-                ).mean()
-                terms["patch"] = softplus(-scores.float()).mean() + made
+                made = P.compare(reference, P.describe(draw(fake.to(y.dtype), region)))
+                terms["patch"] = softplus(-scores.float()).mean() + softplus(made.float()).mean()
                 if lazy:
                     penalty = r1_penalty(scores, patches) / self.crops.count
                     terms["patch_r1"] = self.patch_r1_weight * self.r1_every * penalty
@@ -244,16 +235,8 @@ class Macro2Micro(nn.Module):
         shown = (batch.truth.float().amax(dim=1, keepdim=True) + 1) / 2 > self.region_threshold
         return find_region(shown | batch.mask, self.region_margin)
 
-    def _patches(self, images: Float[Tensor, "B C X Y"], region: Region) -> Float[Tensor, "B P C S S"]:
-        """Random crops of each image."""
-        return self.crops.draw(images, region)
-
     def synthesize(self, x: Float[Tensor, "B Cin X Y"]) -> Answer:
-        """G(E(x)), with the branches.
-
-        Raises:
-            ValueError: a size that is not a multiple of 8, or below 16.
-        """
+        """G(E(x)), with the branches; ValueError for a size that is not a multiple of 8, or below 16."""
         if any(n % self.multiple or n < 16 for n in x.shape[2:]):
             raise ValueError(
                 f"Macro2Micro halves images three times: {list(x.shape[2:])} are not multiples of 8 from 16 on"
