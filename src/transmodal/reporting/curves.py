@@ -69,7 +69,7 @@ def curve_table(title: str, curves: Mapping[str, Curve], unit: str) -> str:
     doses = next(iter(curves.values())).x
     head = " | ".join(f"{dose:g}" for dose in doses)
     lines = [
-        f"| {title} | n | {head} | per {unit} | less that of {first} |",
+        f"| {title} | n | {head} | per {unit.removesuffix('s')} | less that of {first} |",
         f"|---|---:|{'---:|' * (len(doses) + 2)}",
     ]
     for name, curve in curves.items():
@@ -93,4 +93,5 @@ def spread(values: Float[np.ndarray, " N"]) -> str:
     if not len(values):
         return ""
     digits = 2 if abs(values.mean()) >= 1 else 4
-    return f"{values.mean():.{digits}f} ± {half(values):.{digits}f}"
+    # Adding 0 turns a rounded -0 into 0.
+    return f"{round(values.mean(), digits) + 0.0:.{digits}f} ± {half(values):.{digits}f}"
