@@ -130,7 +130,9 @@ def judged(run: Run, classes: Classes, steps: int, patch: int, seed: int) -> Ite
             both = torch.cat([sources(run, case), scaled(image, mean, std)])[None]
             with torch.inference_mode():
                 logits = sliding_window_inference(both, (patch,) * 3, 4, network, overlap=0.25)
-            yield from score(case, method, logits.argmax(dim=1), reference, classes)
+            # What lies outside the mask was never shown; answers there mean nothing.
+            inside = torch.from_numpy(np.array(case.mask(), dtype=bool))
+            yield from score(case, method, logits.argmax(dim=1) * inside, reference * inside, classes)
 
 
 def score(case: PreparedCase, method: str, made: Tensor, reference: Tensor, classes: Classes) -> Iterator[Row]:
