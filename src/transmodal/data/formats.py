@@ -86,7 +86,7 @@ def read_dicom(folder: Path) -> Decoded:
 def _read_dicom(folder: Path) -> Decoded:
     found = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if not found:
-        raise InputError(f"{folder}: holds no DICOM series; give a folder of one series, or a volume's file")
+        raise InputError(f"{folder}: a folder was given that holds no DICOM series; give a file, or one series")
     if len(found) > 1:
         raise InputError(
             f"{folder}: holds {len(found)} DICOM series mixed; put each into a folder of its own and name one"
