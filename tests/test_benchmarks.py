@@ -12,6 +12,7 @@ import pytest
 from transmodal.data.grid import Grid
 from transmodal.data.layout import find_cases
 from transmodal.data.volume import Volume, read_volume, write_volume
+from transmodal.evaluation.score import score
 from transmodal.evaluation.table import Row, read_rows
 from transmodal.experiment.train import train
 from transmodal.recipe import make_recipe
@@ -97,6 +98,26 @@ def test_questions_of_a_run(
     monkeypatch.setattr(sys, "argv", ["questions.py", str(run)])
     questions["main"]([run], None, None)
     assert "| regression |" in capsys.readouterr().out
+
+
+def test_a_ring_outside_the_mask_is_seen_by_artefact_energy_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Masked SSIM and MAE do not move by a bit."""
+    rng = np.random.default_rng(0)
+    measured = rng.random((1, 40, 40, 40)).astype(np.float32)
+    made = np.clip(measured + rng.normal(0, 0.05, measured.shape), 0, 1).astype(np.float32)
+    radius = np.linalg.norm(np.indices((40, 40, 40)) - 19.5, axis=0)
+    mask = radius < 6
+    ringed = np.where((radius > 15) & (radius < 18), 0.9, made[0])[None].astype(np.float32)
+    outside = script("questions", monkeypatch)["outside"]
+    energies, scores = [], []
+    for image in (made, ringed):
+        energies.append(outside({"x": image[0]}, {"x": measured[0]}, {"x": mask}))
+        rows = score(
+            image, measured, mask, case="x", method="m", data_range=1.0, unit="1", metrics=("SSIM", "MAE")
+        )
+        scores.append([row.value for row in rows])
+    assert energies[1] > 1.5 * energies[0], "the ring"
+    assert scores[0] == scores[1]
 
 
 def test_three_planes_are_judged_beside_one(

@@ -131,3 +131,19 @@ def test_stored_and_read_back_exactly():
 def test_something_else_is_refused(stored):
     with pytest.raises(InputError, match="an intensity fit is expected"):
         IntensityFit.from_dict(stored)
+
+
+def test_one_hot_voxel_does_not_squeeze_the_rest() -> None:
+    """Percentiles do not see it; and FA comes back from its window to a millionth."""
+    hot = VALUES.copy()
+    hot[0, 5, 5, 5] = 100 * VALUES.max()
+    spec = spec_for("T1w")
+    plain, robust = (fit(spec, values, MASK, "x") for values in (VALUES, hot))
+    rest = np.ones_like(MASK)
+    rest[5, 5, 5] = False
+    near, far = plain.apply(VALUES)[0][rest], robust.apply(hot)[0][rest]
+    assert np.abs(near - far).max() < 0.05
+    assert far.std() > 0.9 * near.std()
+    fa = RNG.random((1, 12, 12, 12)).astype(np.float32)
+    window = fit(spec_for("FA"), fa, MASK, "x")
+    np.testing.assert_allclose(window.invert(window.apply(fa)), fa, atol=1e-6)

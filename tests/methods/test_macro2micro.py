@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,8 +16,10 @@ from transmodal.errors import RecipeError
 from transmodal.losses.frequency import frequency_targets
 from transmodal.methods.macro2micro import Macro2Micro
 from transmodal.nn.crops import Crops, find_region
+from transmodal.recipe import load_recipe
 
 TASK = Task(targets=("FA",))
+RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = {
     "width": 8, "critic_size": (32, 32), "critic_width": 8, "patch_width": 4, "patch_hidden": 32, "patch_size": 16,
     "vgg_taps": ("relu1_1", "relu2_1"), "allow_random": True,
@@ -95,6 +98,20 @@ def test_published_parameter_counts(snapshot):
     assert count(snapshot.decoder) == 139_425
     assert count(snapshot.critic) == 28_859_265
     assert count(snapshot.patch_critic) == 24_521_953
+
+
+def test_the_recipes_have_the_published_counts():
+    """What the recipe says, not what a test builds by itself."""
+    counts = {}
+    for name in ("m2m-2023", "m2m-paper", "m2m-wide"):
+        recipe = load_recipe(RECIPES / f"{name}.toml")
+        sizes = registry.show("macro2micro", recipe.task, dict(recipe.arguments), 256)
+        counts[name] = {part: n for player in sizes["players"].values() for part, n in player.items()}
+    for name in ("m2m-2023", "m2m-paper"):
+        assert counts[name] == {
+            "encoder": 82_176, "decoder": 139_425, "critic": 28_859_265, "patch_critic": 24_521_953,
+        }  # fmt: skip
+    assert counts["m2m-wide"]["encoder"] == 819_456
 
 
 def test_published_parameter_counts_of_each_layer(snapshot):
@@ -405,6 +422,7 @@ def test_the_whole_game_moves_and_stays_finite():
     assert all(math.isfinite(value) for report in history for value in report.values())
     late = history[-20:]
     start = history[0]["critic/patch"]
+    assert start == pytest.approx(2 * math.log(2), abs=0.1), "both sides undecided"
     assert abs(sum(r["critic/patch"] for r in late) / 20 - start) > 0.05
     batch = heads(4, seed=3)
     with torch.no_grad():
