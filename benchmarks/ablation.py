@@ -12,7 +12,6 @@ OUT/ablation.csv.
 """
 
 import argparse
-import math
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -25,6 +24,7 @@ from transmodal import progress
 from transmodal.data.prepare import prepare
 from transmodal.evaluation.table import Row, write_rows
 from transmodal.recipe import load_recipe
+from transmodal.reporting.curves import half
 
 WHOLE = "whole"
 
@@ -56,17 +56,12 @@ def table(rows: list[Row], parts: list[str]) -> str:
         whole = np.array([values[WHOLE, case] for case in cases])
         differences = [np.array([values[f"without {part}", case] for case in cases]) - whole for part in parts]
         for part, difference, p in zip(parts, differences, holm([wilcoxon(d) for d in differences]), strict=True):
-            mean, half = difference.mean(), interval(difference)
+            mean, width = difference.mean(), half(difference)
             lines.append(
                 f"| {metric} | {part} | {len(cases)} | {whole.mean():.4g} "
-                f"| {mean:+.4g} [{mean - half:+.4g}, {mean + half:+.4g}] | {p:.3f} |"
+                f"| {mean:+.4g} [{mean - width:+.4g}, {mean + width:+.4g}] | {p:.3f} |"
             )
     return "\n".join(lines) + "\n"
-
-
-def interval(values: np.ndarray) -> float:
-    n = len(values)
-    return float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
 
 
 def wilcoxon(values: np.ndarray) -> float:
