@@ -168,7 +168,7 @@ def test_options_are_frozen() -> None:
     assert found == {
         "demo": ["force", "out", "seed", "voice"],
         "audit": ["dataset", "fast", "out", "voice", "workers"],
-        "prepare": ["dataset", "out", "settings", "voice", "workers"],
+        "prepare": ["dataset", "mask_tool", "out", "settings", "voice", "workers"],
         "train": ["device", "force", "out", "recipe", "resume", "settings", "voice"],
         "synthesize": ["device", "force", "images", "mask", "model", "out", "settings", "voice"],
         "evaluate": ["data_range", "mask", "method", "out", "prediction", "reference", "target", "voice"],

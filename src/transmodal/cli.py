@@ -1,9 +1,12 @@
 """The command line: which command the words ask for, and how it ends."""
 
+import signal
 import sys
+import threading
 import traceback
 from functools import reduce
 from operator import or_
+from types import FrameType
 from typing import Annotated, Any
 
 import tyro
@@ -37,6 +40,8 @@ def run(words: list[str] | None = None) -> int:
         print(f"transmodal {__version__}")
         return 0
     command = parse(words)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _as_interrupt)
     getattr(command, "voice", Voice()).use()
     try:
         command.run()
@@ -52,6 +57,11 @@ def run(words: list[str] | None = None) -> int:
         traceback.print_exc()
         return _fail(f"internal error ({type(problem).__name__}); please report the lines above", 1)
     return 0
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    """A scheduler's SIGTERM ends a command as Ctrl-C does: what is open is closed, leftovers are cleared away."""
+    raise KeyboardInterrupt
 
 
 def _fail(message: str, code: int) -> int:

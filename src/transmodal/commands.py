@@ -64,6 +64,8 @@ class Prepare:
     """Folder to write."""
     workers: int = 0
     """Processes; 0 for one a core."""
+    mask_tool: str = ""
+    """Program for the mask of cases that have none: "hd-bet -i {image} -o {mask}"."""
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:
@@ -74,7 +76,7 @@ class Prepare:
 
         prepared = prepare(
             self.dataset, self.out, make(PrepareSettings, override({}, self.settings), "data.prepare"),
-            workers=self.workers or cores(),
+            workers=self.workers or cores(), mask_tool=self.mask_tool,
         )  # fmt: skip
         print(f"{len(prepared.names)} cases prepared in {self.out}")
 

@@ -56,6 +56,35 @@ def test_spacing_is_isotropic_and_covers_the_same_box(images):
     np.testing.assert_allclose(grid.centre, images["T1w"].grid.centre, atol=1e-9)
 
 
+def test_spacing_can_differ_by_axis_and_keep_one(images):
+    grid = bring(images, PrepareSettings(spacing=(4.0, 0.0, 5.0))).grid
+    np.testing.assert_allclose(grid.spacing, (4, 2, 5))
+    np.testing.assert_allclose(grid.centre, images["T1w"].grid.centre, atol=1e-9)
+    again = PrepareSettings.from_dict(PrepareSettings(spacing=(4.0, 0.0, 5.0)).to_dict())
+    assert again.spacing == (4.0, 0.0, 5.0)
+
+
+@pytest.mark.parametrize("shape", [(12, 40, 20), (30, 30, 30)])
+def test_every_case_gets_the_shape_asked_for_without_stretching(images, shape):
+    whole = bring(images, PrepareSettings())
+    brought = bring(images, PrepareSettings(shape=shape))
+    assert brought.grid.shape == brought.mask.shape == shape
+    np.testing.assert_allclose(brought.grid.affine[:3, :3], whole.grid.affine[:3, :3])
+    # The same voxels at the same millimetres, where both have them.
+    start = np.round(np.linalg.solve(whole.grid.affine, brought.grid.affine)[:3, 3]).astype(int)
+    low = np.maximum(start, 0)
+    high = np.minimum(start + shape, whole.grid.shape)
+    ours = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
+    theirs = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    for name in images:
+        np.testing.assert_allclose(
+            brought.images[name].data[0][ours], whole.images[name].data[0][theirs], atol=1e-3
+        )
+    np.testing.assert_array_equal(brought.mask[ours], whole.mask[theirs])
+    if shape == (30, 30, 30):
+        assert brought.mask.sum() == whole.mask.sum()
+
+
 def test_a_source_is_normalised_by_itself_alone(images):
     """With the target (even as the reference, on another grid) or without it, the fit of a source is the same."""
     alone = bring({"T1w": images["T1w"]}, PrepareSettings()).fits["T1w"]

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from transmodal.data.layout import find_cases, is_drawn, natural
+from transmodal.data.files import natural
+from transmodal.data.layout import find_cases, is_drawn
 from transmodal.errors import InputError
 
 
@@ -82,8 +83,8 @@ def test_bids_names_anywhere_below(tmp_path):
 
 
 def test_two_files_for_one_modality(tmp_path):
-    touch(tmp_path, "sub-01_run-1_T1w.nii.gz", "sub-01_run-2_T1w.nii.gz")
-    with pytest.raises(InputError, match=r"run-2_T1w\.nii\.gz: sub-01_run-1_T1w\.nii\.gz is also T1w"):
+    touch(tmp_path, "p1/T1w.nii.gz", "p1/T1w.nii")
+    with pytest.raises(InputError, match=r"T1w\.nii\.gz: T1w\.nii is also T1w"):
         find_cases(tmp_path)
 
 

@@ -1,5 +1,9 @@
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -63,10 +67,10 @@ def test_stopping_in_the_middle_leaves_a_dataset_that_goes_on(heads, tmp_path, m
     table, out = heads(3), tmp_path / "out"
     from transmodal.data import prepare as module
 
-    def stop(case, folder, settings, real=module.prepare_case):
-        if case.name == "sub-02":
+    def stop(job, real=module.prepare_case):
+        if job.case.name == "sub-02":
             raise KeyboardInterrupt
-        real(case, folder, settings)
+        real(job)
 
     monkeypatch.setattr(module, "prepare_case", stop)
     with pytest.raises(KeyboardInterrupt):
@@ -205,3 +209,66 @@ def test_colour_is_stored_as_colour_and_mapped(save, tmp_path):
     assert values.dtype == np.uint8
     np.testing.assert_array_equal(values, np.moveaxis(colour, -1, 0))
     assert nib.load(tmp_path / "out/cases/p1/cryo.nii").header["datatype"] == 128
+
+
+TOOL = """import sys, nibabel as nib, numpy as np
+image = nib.load(sys.argv[1])
+if "--fail" in sys.argv:
+    sys.exit("no licence")
+nib.save(nib.Nifti1Image((image.get_fdata() > 80).astype(np.uint8), image.affine), sys.argv[2])
+"""
+
+
+def test_a_program_of_the_users_makes_the_mask(heads, tmp_path):
+    table, out, tool = heads(2), tmp_path / "out", tmp_path / "tool.py"
+    tool.write_text(TOOL)
+    command = f"{sys.executable} {tool} {{image}} {{mask}}"
+    dataset = prepare(table, out, PrepareSettings(fit_in="mask"), mask_tool=command)
+    case = dataset.case("sub-01")
+    raw = read_volume(table.parent / "sub-01/T1w.nii.gz").canonical().data[0]
+    np.testing.assert_array_equal(case.mask(), raw > 80)
+    first = stamps(out)
+    prepare(table, out, PrepareSettings(fit_in="mask"), mask_tool=command)
+    assert stamps(out) == first
+    prepare(table, out, PrepareSettings(), mask_tool="")
+    assert not set(stamps(out).values()) & set(first.values())
+
+
+@pytest.mark.parametrize(
+    ("command", "settings", "error", "words"),
+    [
+        ("PYTHON TOOL {image} {mask} --fail", {}, InputError, "ended with 1 and no mask .no licence."),
+        ("/nowhere/tool {image} {mask}", {}, InputError, "'/nowhere/tool' did not run"),
+        ("tool {image}", {}, RecipeError, "has no {mask}"),
+        ("tool '{image} {mask}", {}, RecipeError, "No closing quotation"),
+        ("tool {image} {mask}", {"mask": "labels"}, RecipeError, "give one of them"),
+    ],
+)
+def test_mask_tools_that_do_not_work(heads, tmp_path, command, settings, error, words):
+    tool = tmp_path / "tool.py"
+    tool.write_text(TOOL)
+    command = command.replace("PYTHON", sys.executable).replace("TOOL", str(tool))
+    with pytest.raises(error, match=words):
+        prepare(heads(1), tmp_path / "out", PrepareSettings(**settings), mask_tool=command)
+
+
+def test_sigterm_leaves_whole_cases_and_the_next_run_finishes(heads, tmp_path):
+    table, out = heads(12), tmp_path / "out"
+    slow = "import sys, time, shutil; time.sleep(0.4); shutil.copy(sys.argv[1], sys.argv[2])"
+    command = f"{sys.executable} -c '{slow}' {{image}} {{mask}}"
+    words = [sys.executable, "-m", "transmodal", "prepare", str(table), "--out", str(out), "--workers", "2"]
+    running = subprocess.Popen([*words, "--mask-tool", command], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not stamps(out) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    running.send_signal(signal.SIGTERM)
+    _, said = running.communicate(timeout=60)
+    kept = stamps(out)
+    assert running.returncode == 130, said
+    assert "run it again to go on" in said
+    assert 0 < len(kept) < 12
+    for name in kept:
+        assert read_volume(out / "cases" / name / "T1w.nii").data.any()
+    assert len(prepare(table, out, mask_tool=command, workers=1).names) == 12
+    assert kept.items() <= stamps(out).items()
+    assert not list((out / "cases").glob(".*"))

@@ -38,7 +38,8 @@ class PrepareSettings:
 
     Attributes:
         modalities: which to prepare, in order; empty for every image column that is no drawn region.
-        spacing: edge of a voxel in mm, the same along all axes; 0 keeps the reference's.
+        spacing: edge of a voxel in mm, the same along all axes, or three of them (left-right, back-front,
+            down-up); 0 keeps the reference's.
         reference: the modality whose grid all are brought to; empty for the first of ``modalities``. Where a
             case lacks it, the first one that it has.
         mask: where voxels count. ``auto``: the given mask, else the foreground of the reference; ``given``;
@@ -46,25 +47,30 @@ class PrepareSettings:
         fit_in: where intensities are fitted: each image's own ``foreground``, or the ``mask``.
         intensity: modality → kind, or a table of kind, low, high (see :func:`~.intensity.spec_for`).
         exclude: names of cases to leave out.
+        entities: of BIDS names (``run-1``): which file to take where several are one modality of a case.
         min_overlap: least fraction of the smaller field of view that an image must share with the reference.
         register: ``rigid`` or ``affine`` moves every image onto the reference (:mod:`.register`); mask and labels
             belong to the reference. ``none`` trusts the headers.
         n4: modalities whose bias field is taken out (:mod:`.bias`), in their own foreground.
         crop_margin: mm to keep around the mask; negative keeps the whole field of view.
+        shape: voxels along X, Y, Z of every case, cut or padded about the middle of the mask and never stretched;
+            empty for each case its own.
         interpolation: 0 nearest, 1 linear, up to 5 for splines.
     """
 
     modalities: tuple[str, ...] = ()
-    spacing: float = 0.0
+    spacing: float | tuple[float, float, float] = 0.0
     reference: str = ""
     mask: str = "auto"
     fit_in: str = "foreground"
     intensity: Mapping[str, Any] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
+    entities: tuple[str, ...] = ()
     min_overlap: float = 0.5
     register: Kind = "none"
     n4: tuple[str, ...] = ()
     crop_margin: float = -1.0
+    shape: tuple[int, ...] = ()
     interpolation: int = 1
 
     def __post_init__(self) -> None:
@@ -72,8 +78,10 @@ class PrepareSettings:
             raise RecipeError(f"data.prepare.mask = {self.mask!r}{nearest(self.mask, MASKS)}")
         if self.fit_in not in REGIONS:
             raise RecipeError(f"data.prepare.fit_in = {self.fit_in!r}{nearest(self.fit_in, REGIONS)}")
-        if not 0 <= self.spacing < 100:
-            raise RecipeError(f"data.prepare.spacing = {self.spacing:g}: give mm, or 0 to keep the reference's")
+        if not all(0 <= s < 100 for s in self.spacings):
+            raise RecipeError(f"data.prepare.spacing = {self.spacing}: give mm, or 0 to keep the reference's")
+        if self.shape and (len(self.shape) != 3 or min(self.shape) < 1):
+            raise RecipeError(f"data.prepare.shape = {list(self.shape)}: give three numbers of voxels, or none")
         if not 0 <= self.min_overlap <= 1:
             raise RecipeError(f"data.prepare.min_overlap = {self.min_overlap:g}: give a fraction from 0 to 1")
         if self.interpolation not in range(6):
@@ -88,6 +96,11 @@ class PrepareSettings:
         for name in self.n4:
             if modality(name).window is not None or modality(name).channels != 1:
                 raise RecipeError(f"data.prepare.n4: {name} has no bias field; name MR contrasts only")
+
+    @property
+    def spacings(self) -> tuple[float, float, float]:
+        """Edges of a voxel in mm along X, Y, Z; 0 where the reference's is kept."""
+        return self.spacing if isinstance(self.spacing, tuple) else (self.spacing, self.spacing, self.spacing)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: lists for tuples."""
@@ -153,14 +166,16 @@ def bring(
     for image in turned.values():
         _check_overlap(reference, image, settings.min_overlap, bool(moved))
     own = {name: foreground(image) for name, image in turned.items()} if settings.fit_in == "foreground" else {}
-    grid = reference.grid
-    if settings.spacing > 0:
-        grid = grid.with_spacing((settings.spacing, settings.spacing, settings.spacing))
+    own_x, own_y, own_z = reference.grid.spacing
+    x, y, z = settings.spacings
+    grid = reference.grid.with_spacing((x or own_x, y or own_y, z or own_z)) if any((x, y, z)) else reference.grid
     kind = _mask_kind(reference, settings, mask is not None, labels is not None, allow_missing)
     where = _mask(kind, reference, grid, mask, labels, next((own[n] for n in own if turned[n] is reference), None))
     if settings.crop_margin >= 0:
         box = _widened(bounds(where), settings.crop_margin, grid)
         grid, where = crop(grid, box), where[tuple(slice(low, high) for low, high in box)]
+    if settings.shape:
+        grid, where = _boxed(grid, where, settings.shape, reference.name)
 
     seen = np.ones(grid.shape, dtype=bool)
     out, fits, facts = {}, {}, {}
@@ -269,6 +284,17 @@ def _mask(
             "check that it is not all zero and that both lie in the same place"
         )
     return np.asarray(where)
+
+
+def _boxed(grid: Grid, where: Mask, shape: tuple[int, ...], name: str) -> tuple[Grid, Bool[np.ndarray, "I J K"]]:
+    """A grid of ``shape`` about the middle of the mask, cut or padded, and the mask on it."""
+    starts = [round((low + high - size) / 2) for (low, high), size in zip(bounds(where), shape, strict=True)]
+    boxed = crop(grid, ((starts[0], starts[0] + shape[0]), (starts[1], starts[1] + shape[1]),
+                        (starts[2], starts[2] + shape[2])))  # fmt: skip
+    kept = resample_labels(Volume(where[None].astype(np.uint8), grid, name), boxed).data[0] > 0
+    if kept.sum() < where.sum():
+        warn(f"{name}: data.prepare.shape cuts {1 - kept.sum() / where.sum():.1%} of the mask off; widen it")
+    return boxed, np.asarray(kept)
 
 
 def _widened(box: Box, margin: float, grid: Grid) -> Box:

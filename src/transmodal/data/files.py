@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -73,6 +74,12 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read ({problem.strerror}); check its mode and owner") from problem
     except (json.JSONDecodeError, UnicodeDecodeError) as problem:
         raise InputError(f"{path}: is not valid JSON ({problem}); it was changed or damaged") from problem
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A key that sorts numbers in names by their value."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(0, int(p), "") if p.isascii() and p.isdigit() else (1, 0, p) for p in parts]
 
 
 def fingerprint(path: Path) -> dict[str, Any]:

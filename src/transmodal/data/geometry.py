@@ -84,7 +84,7 @@ def overlap(a: Grid, b: Grid) -> float:
 
 
 def crop(grid: Grid, box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]) -> Grid:
-    """The part of ``grid`` from the first to before the last voxel of ``box`` along each axis."""
+    """``grid`` from the first to before the last voxel of ``box`` along each axis, which may lie beyond it."""
     start = np.array([low for low, _ in box])
     affine = grid.affine.copy()
     affine[:3, 3] = grid.affine[:3, :3] @ start + grid.affine[:3, 3]

@@ -2,21 +2,20 @@
 
 import csv
 import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from transmodal.data.formats import is_dicom
-from transmodal.data.volume import READABLE, stem
+from transmodal.data import bids
+from transmodal.data.files import natural
+from transmodal.data.volume import READABLE, is_series, stem
 from transmodal.errors import InputError, nearest
 
 SPLITS = ("train", "val", "test")
 _TABLES = ("cases.tsv", "cases.csv")
 _RESERVED = ("case", "subject", "mask", "labels", "split")
 _NOTHING = ("", "n/a", "N/A")
-_NOT_RAW = ("derivatives", "sourcedata", "code")
-_BIDS = re.compile(
-    r"(?P<subject>sub-[A-Za-z0-9]+)(?P<entities>(?:_[A-Za-z0-9]+-[A-Za-z0-9]+)*)_(?P<suffix>[A-Za-z0-9]+)"
-)
+_DERIVED, _NOT_DATA = "derivatives", ("sourcedata", "code")
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
 _DRAWN = re.compile(r"labels?|lesions?|masks?|seg|dseg|segmentation|.*_(labels?|mask|seg|dseg)", re.IGNORECASE)
 _HOW = (
@@ -48,12 +47,13 @@ class CaseFiles:
     facts: dict[str, str] = field(default_factory=dict)
 
 
-def find_cases(dataset: Path) -> list[CaseFiles]:
+def find_cases(dataset: Path, entities: Sequence[str] = ()) -> list[CaseFiles]:
     """The cases of a dataset, in natural order of their names (2 before 10).
 
     Args:
         dataset: a table (``.tsv`` or ``.csv``), or a folder: with ``cases.tsv`` or ``cases.csv``, else with one
-            sub-folder per case, else with BIDS-like names anywhere below.
+            sub-folder per case, else with BIDS names anywhere below.
+        entities: of BIDS names, such as ``run-1``: which file to take where several are one modality of a case.
 
     Raises:
         InputError: missing, empty, or contradictory; the message names the row or the file.
@@ -68,10 +68,10 @@ def find_cases(dataset: Path) -> list[CaseFiles]:
     for table in _TABLES:
         if (dataset / table).is_file():
             return _checked(_from_table(dataset / table), dataset / table)
-    files = _images_below(dataset)
-    if not files:
+    raw, derived = _images_below(dataset)
+    if not raw:
         raise InputError(f"{dataset}: no NIfTI, NRRD, MetaImage or DICOM file was found in it; {_HOW}")
-    return _checked(_from_folders(dataset, files) or _from_names(dataset, files), dataset)
+    return _checked(_from_folders(dataset, raw) or _from_names(dataset, raw, derived, entities), dataset)
 
 
 def is_drawn(column: str) -> bool:
@@ -79,27 +79,22 @@ def is_drawn(column: str) -> bool:
     return _DRAWN.fullmatch(column) is not None
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """A key that sorts numbers in names by their value."""
-    parts = re.findall(r"\d+|\D+", name)
-    return [(0, int(p), "") if p.isascii() and p.isdigit() else (1, 0, p) for p in parts]
-
-
 def _is_image(cell: str, folder: Path) -> bool:
-    """Whether a cell names a volume's file, or a folder with DICOM files."""
-    return cell.lower().endswith(READABLE) or (bool(cell) and is_dicom(folder / cell))
+    """Whether a cell names a volume's file, or a folder that is one volume."""
+    return cell.lower().endswith(READABLE) or (bool(cell) and is_series(folder / cell))
 
 
-def _images_below(folder: Path) -> list[Path]:
-    """All volumes below, without hidden ones and without what BIDS keeps beside the raw data."""
-    found = []
+def _images_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """All volumes below without hidden ones, and those of them that BIDS calls derivatives."""
+    raw: list[Path] = []
+    derived: list[Path] = []
     for path in folder.rglob("*"):
         parts = path.relative_to(folder).parts
-        if any(part.startswith(".") for part in parts) or parts[0] in _NOT_RAW:
+        if any(part.startswith(".") for part in parts) or parts[0] in _NOT_DATA:
             continue
-        if (path.name.lower().endswith(READABLE) and path.is_file()) or (len(parts) == 2 and is_dicom(path)):
-            found.append(path)
-    return sorted(found)
+        if (path.name.lower().endswith(READABLE) and path.is_file()) or (len(parts) == 2 and is_series(path)):
+            (derived if parts[0] == _DERIVED else raw).append(path)
+    return sorted(raw), sorted(derived)
 
 
 def _from_table(table: Path) -> list[CaseFiles]:
@@ -161,26 +156,25 @@ def _from_folders(dataset: Path, files: list[Path]) -> list[CaseFiles]:
     """One sub-folder per case with ``<modality>.nii.gz``; empty if the files are not laid out so."""
     cases: dict[str, dict[str, Path]] = {}
     for path in files:
-        if path.parent.parent != dataset or _BIDS.fullmatch(stem(path)):
+        if path.parent.parent != dataset or bids.parse(stem(path)):
             continue
         images = cases.setdefault(path.parent.name, {})
         _claim(images, stem(path), path)
     return [_case(name, _subject(name), images) for name, images in cases.items()]
 
 
-def _from_names(dataset: Path, files: list[Path]) -> list[CaseFiles]:
-    """BIDS-like names: the entities before the suffix say the case, ``sub-…`` the subject."""
-    cases: dict[str, dict[str, Path]] = {}
-    for path in files:
-        match = _BIDS.fullmatch(stem(path))
-        if match is None:
-            continue
-        session = re.search(r"_ses-[A-Za-z0-9]+", match["entities"])
-        name = match["subject"] + (session.group() if session else "")
-        _claim(cases.setdefault(name, {}), match["suffix"], path)
-    if not cases:
-        raise InputError(f"{dataset}: the names of its files (such as {files[0].name}) say no case; {_HOW}")
-    return [_case(name, _subject(name), images) for name, images in cases.items()]
+def _from_names(dataset: Path, raw: list[Path], derived: list[Path], entities: Sequence[str]) -> list[CaseFiles]:
+    """BIDS names; what ``participants.tsv`` says of a person are facts of its cases."""
+    found = bids.choose(raw, derived, entities)
+    if not found:
+        raise InputError(f"{dataset}: the names of its files (such as {raw[0].name}) say no case; {_HOW}")
+    people = dataset / "participants.tsv"
+    known = {row.get("participant_id", ""): row for row in _rows(people)} if people.is_file() else {}
+    cases = [_case(name, _subject(name), images) for name, images in found.items()]
+    return [
+        replace(case, facts={k: v for k, v in known.get(case.subject, {}).items() if v and k != "participant_id"})
+        for case in cases
+    ]
 
 
 def _claim(images: dict[str, Path], modality: str, path: Path) -> None:

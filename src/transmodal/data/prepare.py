@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from transmodal.data.bring import Brought, PrepareSettings, bring
 from transmodal.data.files import fingerprint, is_same, read_json, write_json
 from transmodal.data.fingerprint import collect
 from transmodal.data.layout import CaseFiles, find_cases, is_drawn
+from transmodal.data.mask_tool import check, mask_by
 from transmodal.data.prepared import PreparedCase, PreparedDataset, is_prepared, write_case, write_dataset
 from transmodal.data.splits import FORMAT as SPLITS_FORMAT
 from transmodal.data.volume import read_volume
@@ -20,8 +21,25 @@ from transmodal.progress import note, track
 __all__ = ["Brought", "PrepareSettings", "bring", "prepare"]
 
 
+@dataclass(frozen=True)
+class Job:
+    """One case to prepare.
+
+    Attributes:
+        case: its files.
+        out: the folder it becomes.
+        settings: resolved.
+        mask_tool: command of a program that makes its mask if it has none, or nothing.
+    """
+
+    case: CaseFiles
+    out: Path
+    settings: PrepareSettings
+    mask_tool: str = ""
+
+
 def prepare(
-    dataset: Path, out: Path, settings: PrepareSettings | None = None, *, workers: int = 1
+    dataset: Path, out: Path, settings: PrepareSettings | None = None, *, workers: int = 1, mask_tool: str = ""
 ) -> PreparedDataset:
     """Prepare all cases of a dataset.
 
@@ -34,6 +52,7 @@ def prepare(
         settings: how; the defaults if None.
         workers: processes; what is written does not depend on their number. More than one need
             ``if __name__ == "__main__"`` in a script.
+        mask_tool: command line of a program that makes the mask of a case that has none (:mod:`.mask_tool`).
 
     Raises:
         InputError: the dataset or ``out`` cannot be used, or no case could be prepared.
@@ -41,23 +60,28 @@ def prepare(
         PartialFailure: some cases failed; the others are usable.
     """
     dataset, out = Path(dataset), Path(out)
-    cases = find_cases(dataset)
-    settings = resolved(settings or PrepareSettings(), cases)
+    settings = settings or PrepareSettings()
+    cases = find_cases(dataset, settings.entities)
+    settings = resolved(settings, cases)
     cases = [case for case in cases if case.name not in settings.exclude]
     if not cases:
         raise InputError(f"{dataset}: every case is excluded; shorten data.prepare.exclude")
     _check_out(out)
-    finished = {case.name for case in cases if _is_finished(out / "cases" / case.name, case, settings)}
+    if mask_tool:
+        check(mask_tool)
+        if settings.mask not in ("auto", "given"):
+            raise RecipeError(f"--mask-tool and mask = {settings.mask!r}: give one of them")
+    jobs = [Job(case, out / "cases" / case.name, settings, mask_tool) for case in cases]
+    finished = {job.case.name for job in jobs if _is_finished(job)}
     write_dataset(out, settings, [case.name for case in cases if case.name in finished])
     if not (out / "splits.json").exists():
         write_json(out / "splits.json", {"format": SPLITS_FORMAT, "folds": {}})
     for leftover in (out / "cases").glob(".*"):
         shutil.rmtree(leftover, ignore_errors=True)
     failures: dict[str, str] = {}
-    left = [case for case in cases if case.name not in finished]
+    left = [job for job in jobs if job.case.name not in finished]
     with mapper(min(workers, len(left))) as run:
-        jobs = [(case, out / "cases" / case.name, settings) for case in left]
-        for case, problem in track(run(_attempt, jobs), "preparing", total=len(cases), done=len(finished)):
+        for case, problem in track(run(_attempt, left), "preparing", total=len(cases), done=len(finished)):
             note(case)
             if problem:
                 failures[case] = problem
@@ -68,25 +92,26 @@ def prepare(
     return PreparedDataset.open(out)
 
 
-def _attempt(job: tuple[CaseFiles, Path, PrepareSettings]) -> tuple[str, str]:
+def _attempt(job: Job) -> tuple[str, str]:
     """Name of the case and what is wrong with it, or nothing."""
-    case = job[0]
+    name = job.case.name
     try:
-        prepare_case(*job)
+        prepare_case(job)
     except InputError as problem:
-        return case.name, str(problem)
+        return name, str(problem)
     except (RuntimeError, MemoryError) as problem:
         # From a library, about this case's images; the other cases go on.
-        return case.name, f"case {case.name}: {type(problem).__name__}: {' '.join(str(problem).split())[-200:]}"
-    return case.name, ""
+        return name, f"case {name}: {type(problem).__name__}: {' '.join(str(problem).split())[-200:]}"
+    return name, ""
 
 
-def prepare_case(case: CaseFiles, out: Path, settings: PrepareSettings) -> None:
-    """Prepare one case into the folder ``out``.
+def prepare_case(job: Job) -> None:
+    """Prepare one case.
 
     Raises:
         InputError: what is wrong with it.
     """
+    case, settings = job.case, job.settings
     names = [name for name in settings.modalities if name in case.images]
     if not names:
         raise InputError(
@@ -94,8 +119,10 @@ def prepare_case(case: CaseFiles, out: Path, settings: PrepareSettings) -> None:
         )
     images = {name: read_volume(case.images[name]) for name in names}
     mask = read_volume(case.mask, label=True) if case.mask and settings.mask in ("auto", "given") else None
+    if job.mask_tool and case.mask is None:
+        mask = mask_by(job.mask_tool, images[settings.reference if settings.reference in images else names[0]])
     labels = read_volume(case.labels, label=True) if case.labels else None
-    write_case(out, case, bring(images, settings, mask=mask, labels=labels), _made_from(case, settings))
+    write_case(job.out, case, bring(images, settings, mask=mask, labels=labels), _made_from(job))
 
 
 def resolved(settings: PrepareSettings, cases: Sequence[CaseFiles]) -> PrepareSettings:
@@ -123,31 +150,32 @@ def resolved(settings: PrepareSettings, cases: Sequence[CaseFiles]) -> PrepareSe
     return replace(settings, modalities=modalities, reference=settings.reference or modalities[0])
 
 
-def _made_from(case: CaseFiles, settings: PrepareSettings) -> dict[str, Any]:
+def _made_from(job: Job) -> dict[str, Any]:
     """What decides whether a case must be made again."""
-    return {**_how(case, settings), "files": {n: fingerprint(p) for n, p in _files(case, settings).items()}}
+    return {**_how(job), "files": {n: fingerprint(p) for n, p in _files(job).items()}}
 
 
-def _how(case: CaseFiles, settings: PrepareSettings) -> dict[str, Any]:
-    """The settings and the table's row."""
-    how = {k: v for k, v in settings.to_dict().items() if k not in ("exclude", "modalities")}
-    return {"settings": how, "row": [case.subject, case.split, case.facts]}
+def _how(job: Job) -> dict[str, Any]:
+    """The settings, the table's row, and the program that drew its mask."""
+    how = {k: v for k, v in job.settings.to_dict().items() if k not in ("exclude", "modalities", "entities")}
+    tool = job.mask_tool if job.case.mask is None else ""
+    return {"settings": how, "row": [job.case.subject, job.case.split, job.case.facts], "mask_tool": tool}
 
 
-def _files(case: CaseFiles, settings: PrepareSettings) -> dict[str, Path]:
-    used: dict[str, Path | None] = {name: case.images.get(name) for name in settings.modalities}
-    used |= {"mask": case.mask, "labels": case.labels}
+def _files(job: Job) -> dict[str, Path]:
+    used: dict[str, Path | None] = {name: job.case.images.get(name) for name in job.settings.modalities}
+    used |= {"mask": job.case.mask, "labels": job.case.labels}
     return {name: path for name, path in used.items() if path is not None}
 
 
-def _is_finished(folder: Path, case: CaseFiles, settings: PrepareSettings) -> bool:
-    if not (folder / "case.json").is_file():
+def _is_finished(job: Job) -> bool:
+    if not (job.out / "case.json").is_file():
         return False
     try:
-        stored = read_json(folder / "case.json")["made_from"]
-        known, files = stored["files"], _files(case, settings)
+        stored = read_json(job.out / "case.json")["made_from"]
+        known, files = stored["files"], _files(job)
         same = known.keys() == files.keys() and all(is_same(path, known[name]) for name, path in files.items())
-        return bool(same and stored == {**_how(case, settings), "files": known})
+        return bool(same and stored == {**_how(job), "files": known})
     except (InputError, KeyError, TypeError, AttributeError):
         return False
 

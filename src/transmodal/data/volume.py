@@ -17,14 +17,15 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, io_orientation
 from nibabel.spatialimages import SpatialImage
 
-from transmodal.data.formats import ITK, read_dicom, read_itk
+from transmodal.data.formats import ITK, is_dicom, read_dicom, read_itk
 from transmodal.data.grid import Grid
+from transmodal.data.stacks import NUMPY, is_stack, read_stack
 from transmodal.errors import InputError
 from transmodal.shapes import Voxels
 
 SUFFIXES = (".nii.gz", ".nii")
-"""What is written; also read are :data:`~.formats.ITK` and folders of DICOM files."""
-READABLE = (*SUFFIXES, *ITK)
+"""What is written; also read are :data:`~.formats.ITK`, ``.npy``, and folders of DICOM files or PNG slices."""
+READABLE = (*SUFFIXES, *ITK, NUMPY)
 _RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 _GEOMETRY = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y",
              "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units", "dim_info")  # fmt: skip
@@ -60,6 +61,11 @@ class Volume:
         return Volume(data, self.grid.canonical(), self.name)
 
 
+def is_series(folder: Path) -> bool:
+    """Whether a folder is one volume: DICOM files or PNG slices."""
+    return is_dicom(folder) or is_stack(folder)
+
+
 def stem(path: Path) -> str:
     """File name without ``.nii.gz`` and the like."""
     for suffix in READABLE:
@@ -73,7 +79,8 @@ def read_volume(path: Path | str, *, label: bool = False) -> Volume:
 
     Args:
         path: a ``.nii`` or ``.nii.gz`` file with three axes, or four of which the last is 1 long; an NRRD or
-            MetaImage file; or a folder with one DICOM series.
+            MetaImage file; an ``.npy`` array or a folder of PNG slices (:mod:`.stacks`); or a folder with one
+            DICOM series.
         label: keep integers (a mask or a label map) and allow a constant volume.
 
     Raises:
@@ -82,8 +89,12 @@ def read_volume(path: Path | str, *, label: bool = False) -> Volume:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: there is no such file; check the path")
+    if path.is_dir() and is_stack(path):
+        return _volume(*read_stack(path, label=label), None, str(path), label)
     if path.is_dir():
         return _volume(*read_dicom(path), None, str(path), label)
+    if path.name.lower().endswith(NUMPY):
+        return _volume(*read_stack(path, label=label), None, str(path), label)
     if path.name.lower().endswith(ITK):
         return _volume(*read_itk(path), None, str(path), label)
     try:

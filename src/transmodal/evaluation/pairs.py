@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from transmodal.data import bids
 from transmodal.data.layout import CaseFiles, find_cases, is_drawn
 from transmodal.data.prepared import is_prepared
 from transmodal.data.volume import SUFFIXES, stem
@@ -61,7 +62,8 @@ def find_pairs(prediction: Path, reference: Path, mask: Path | None, target: str
 
     Args:
         prediction: a volume, or a folder with ``<case>.nii.gz``, ``<case>_synth-<target>.nii.gz``,
-            ``<case>_desc-synth_<target>.nii.gz``, ``<case>_<target>.nii.gz`` or ``<case>/`` with one volume.
+            ``<case>_desc-synth_<target>.nii.gz``, ``<case>_<target>.nii.gz`` or ``<case>/`` with one volume; or
+            a folder of BIDS derivatives, of which the synthetic volumes count.
         reference: a volume, a flat folder of such names, a dataset (folders of cases, raw or prepared) or a table.
         mask: one volume for all cases, a folder with ``<case>.nii.gz`` or ``<case>_mask.nii.gz``, or a
             dataset or table that names masks. None for the masks of the reference dataset, if it has any.
@@ -115,6 +117,8 @@ def _match(
 def _name(path: Path, target: str | None) -> tuple[str, str | None]:
     """Case, and the target that the name states."""
     name = stem(path)
+    if (named := bids.parse(name)) is not None and named.is_synthetic:
+        return named.case, named.modality
     if found := _MADE.fullmatch(name):
         return found["case"], found["target"]
     if target is not None and name.endswith(f"_{target}") and name != f"_{target}":
@@ -133,6 +137,8 @@ def _volumes(folder: Path) -> list[Path]:
 def _predictions(folder: Path, target: str | None) -> dict[str, list[Path]]:
     """Case → its predictions; there should be one."""
     made: dict[str, list[Path]] = {}
+    if bids.is_bids(folder):
+        return _in_derivatives(folder, target)
     for path in _volumes(folder):
         case, stated = _name(path, target)
         if target is None or stated in (None, target):
@@ -141,6 +147,16 @@ def _predictions(folder: Path, target: str | None) -> dict[str, list[Path]]:
         files = [path for path in _volumes(inner) if target is None or _name(path, target)[1] in (None, target)]
         if files:
             made.setdefault(inner.name, []).extend(files)
+    return made
+
+
+def _in_derivatives(folder: Path, target: str | None) -> dict[str, list[Path]]:
+    """Case → the synthetic volumes below a folder of BIDS derivatives."""
+    made: dict[str, list[Path]] = {}
+    for path in sorted(p for p in folder.rglob("sub-*") if p.name.endswith(SUFFIXES)):
+        named = bids.parse(stem(path))
+        if named is not None and named.is_synthetic and target in (None, named.modality):
+            made.setdefault(named.case, []).append(path)
     return made
 
 

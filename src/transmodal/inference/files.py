@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from transmodal import __version__, progress
+from transmodal.data import bids
 from transmodal.data.files import write_json
-from transmodal.data.formats import is_dicom
 from transmodal.data.layout import find_cases
 from transmodal.data.modality import modality
-from transmodal.data.volume import SUFFIXES, Volume, read_volume, stem, write_volume
+from transmodal.data.volume import SUFFIXES, Volume, is_series, read_volume, stem, write_volume
 from transmodal.errors import InputError, PartialFailure, RecipeError, Refused, TransmodalError
 from transmodal.inference.model import Model, load_model
 from transmodal.inference.predict import InferenceSettings
@@ -35,7 +35,8 @@ def synthesize_paths(
     Args:
         model: a model's folder.
         images: the model's sources in order, or ``NAME=FILE`` words; or one folder or TSV/CSV.
-        out: a ``.nii.gz`` file for one case and one target, else a folder.
+        out: a ``.nii.gz`` file for one case and one target, else a folder; for a BIDS data set the folder becomes
+            one of derivatives.
         mask: the head, for a single case.
         settings: ``key=value`` words for the model's ``[inference]`` table.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -59,8 +60,8 @@ def synthesize_paths(
 
 
 def _is_batch(path: Path) -> bool:
-    """Whether it holds cases; a folder of DICOM files is one image."""
-    return (path.is_dir() and not is_dicom(path)) or path.suffix.lower() in (".tsv", ".csv")
+    """Whether it holds cases; a folder of DICOM files or PNG slices is one image."""
+    return (path.is_dir() and not is_series(path)) or path.suffix.lower() in (".tsv", ".csv")
 
 
 def _assign(model: Model, words: Sequence[str]) -> dict[str, Path]:
@@ -101,15 +102,24 @@ def _targets(model: Model, words: Sequence[str], out: Path) -> dict[str, Path]:
 def _batch(model: Model, dataset: Path, out: Path, force: bool) -> list[Path]:
     if out.name.endswith(SUFFIXES) or out.is_file():
         raise RecipeError(f"--out {out}: a batch is written into a folder; give a folder's name")
-    cases = find_cases(dataset)
+    cases = find_cases(dataset, model.prepare.entities)
+    root = dataset if bids.is_bids(dataset) else None
+    if root is not None:
+        name = f"Synthetic {', '.join(model.task.targets)} by {model.name}"
+        write_json(out / bids.DESCRIPTION, bids.description(name, __version__, root))
     written: list[Path] = []
     failures: dict[str, str] = {}
     for case in progress.track(cases, "synthesising"):
         progress.note(case.name)
         images = {name: case.images[name] for name in model.task.sources if name in case.images}
-        targets = {target: out / f"{case.name}_synth-{target}.nii.gz" for target in model.task.targets}
+        made = list(images.values())
+        targets = {
+            target: out / (f"{case.name}_synth-{target}.nii.gz" if root is None
+                           else bids.derived_path(case.name, made, target, model.name))
+            for target in model.task.targets
+        }  # fmt: skip
         try:
-            written += _one(model, images, case.mask, targets, force)
+            written += _one(model, images, case.mask, targets, force, root)
         except TransmodalError as problem:
             failures[case.name] = str(problem)
             progress.warn(f"{case.name}: {problem}")
@@ -128,8 +138,14 @@ def _batch(model: Model, dataset: Path, out: Path, force: bool) -> list[Path]:
 
 
 def _one(
-    model: Model, images: dict[str, Path], mask: Path | None, targets: dict[str, Path], force: bool
+    model: Model,
+    images: dict[str, Path],
+    mask: Path | None,
+    targets: dict[str, Path],
+    force: bool,
+    root: Path | None = None,
 ) -> list[Path]:
+    """One case; ``root`` is the BIDS data set that it belongs to, for links to its sources."""
     there = [path for path in targets.values() if path.exists()]
     given = [path for path in (*images.values(), mask) if path is not None and path.exists()]
     for path in there:
@@ -148,19 +164,20 @@ def _one(
     for target, path in targets.items():
         kind = modality(target)
         write_volume(made[target], path, dtype=kind.dtype, description=describe(model, target))
-        write_json(path.with_name(f"{stem(path)}.json"), _sidecar(model, target, images, made[target], seconds))
+        sources = {n: str(p) if root is None else f"bids:raw:{p.relative_to(root)}" for n, p in images.items()}
+        write_json(path.with_name(f"{stem(path)}.json"), _sidecar(model, target, sources, made[target], seconds))
     return list(targets.values())
 
 
 def _sidecar(
-    model: Model, target: str, images: dict[str, Path], volume: Volume, seconds: float
+    model: Model, target: str, sources: dict[str, str], volume: Volume, seconds: float
 ) -> dict[str, object]:
     """What must be known of a synthetic volume by whoever finds it."""
     return {
         "Synthetic": True,
         "Description": f"{LABEL} {target}",
         "Disclaimer": DISCLAIMER,
-        "Sources": {name: str(path) for name, path in images.items()},
+        "Sources": sources,
         "GeneratedBy": [{"Name": "transmodal", "Version": __version__}],
         "Model": {
             "Method": model.name,

@@ -1,0 +1,155 @@
+"""Stacks: folders of PNG slices and ``.npy`` arrays, as paper repositories keep them, as values and an affine.
+
+Such files do not say how large a voxel is or which way is left, and nothing here guesses it: a JSON file does::
+
+    {"spacing": [0.9, 0.9, 3.0], "orientation": "LPS", "range": [-1024, 3071]}
+
+``spacing`` in millimetres along columns, rows and slices of PNGs (the three axes of an array); ``orientation`` is
+where these three axes point (a slice whose right edge is the patient's left, lower edge posterior, slices going
+up: LPS); ``range``, which may be left out, is what the lowest and the highest value of integers stand for. The file
+is called ``stack.json`` and lies in the folder of the slices, or beside it, or one above; ``NAME.json`` beside
+NAME.npy.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK
+from jaxtyping import Shaped
+from nibabel.orientations import axcodes2ornt
+
+from transmodal.data.files import natural, read_json
+from transmodal.data.formats import Decoded
+from transmodal.errors import InputError
+from transmodal.progress import warn
+
+NUMPY, SLICE = ".npy", ".png"
+SIDECAR = "stack.json"
+_HOW = (
+    'write {"spacing": [mm, mm, mm], "orientation": "LPS"} into %s (along columns, rows, slices; '
+    "where these axes point)"
+)
+_AXES = ("RL", "AP", "SI")
+
+
+def is_stack(folder: Path) -> bool:
+    """Whether a folder holds PNG slices."""
+    return folder.is_dir() and any(path.suffix.lower() == SLICE for path in folder.iterdir())
+
+
+def read_stack(path: Path, *, label: bool = False) -> Decoded:
+    """PNG slices in natural order of their names, or an array (X, Y, Z) or (X, Y, Z, 3) of RGB.
+
+    Args:
+        path: a folder of slices, or the array's file.
+        label: a mask or label map, whose values stay as they are.
+
+    Raises:
+        InputError: no sidecar, or one that makes no sense; slices of different size; values that are no numbers.
+    """
+    values = _pngs(path) if path.is_dir() else _array(path)
+    facts, where = _sidecar(path)
+    affine = _affine(facts, values.shape[1:], where)
+    return (values if label else _in_units(values, facts, where, path)), affine
+
+
+def _pngs(folder: Path) -> Shaped[np.ndarray, "C X Y Z"]:
+    files = sorted((p for p in folder.iterdir() if p.suffix.lower() == SLICE), key=lambda p: natural(p.stem))
+    slices = [_png(file) for file in files]
+    for file, one in zip(files, slices, strict=True):
+        if one.shape != slices[0].shape or one.dtype != slices[0].dtype:
+            raise InputError(
+                f"{file}: its size or type is not that of {files[0].name} ({_spell(one)} against "
+                f"{_spell(slices[0])}); put other pictures elsewhere"
+            )
+    return np.stack(slices, axis=-1)
+
+
+def _png(file: Path) -> Shaped[np.ndarray, "C X Y"]:
+    try:
+        image = SimpleITK.ReadImage(str(file))
+    except RuntimeError as problem:
+        raise InputError(f"{file}: cannot be read as PNG; it may be truncated: copy it again") from problem
+    values = SimpleITK.GetArrayFromImage(image)
+    if values.ndim == 3 and values.shape[-1] in (2, 4):
+        raise InputError(f"{file}: has a layer of transparency; save it as grey or RGB")
+    return np.moveaxis(values if values.ndim == 3 else values[..., None], (0, 1, 2), (2, 1, 0))
+
+
+def _array(path: Path) -> Shaped[np.ndarray, "C X Y Z"]:
+    try:
+        # Never a pickle: an array of objects is refused by numpy itself.
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as problem:
+        raise InputError(f"{path}: cannot be read as an array of numbers ({problem}); save it again") from problem
+    if values.dtype.kind not in "iufb":
+        raise InputError(f"{path}: holds {values.dtype}, not real numbers")
+    if values.ndim == 4 and values.shape[-1] == 3:
+        return np.ascontiguousarray(np.moveaxis(values, -1, 0))
+    if values.ndim != 3:
+        raise InputError(f"{path}: has axes {values.shape} where (X, Y, Z) or (X, Y, Z, 3) is needed")
+    return np.ascontiguousarray(values[None])
+
+
+def _sidecar(path: Path) -> tuple[Mapping[str, Any], Path]:
+    """What the JSON file says, and which one it is."""
+    places = [path / SIDECAR, path.parent / SIDECAR, path.parent.parent / SIDECAR]
+    if path.suffix == NUMPY:
+        places = [path.with_suffix(".json"), path.parent / SIDECAR, path.parent.parent / SIDECAR]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise InputError(f"{path}: does not say how large its voxels are or where they lie; {_HOW % places[0]}")
+    facts = read_json(found)
+    if not isinstance(facts, Mapping) or not {"spacing", "orientation"} <= set(facts):
+        raise InputError(f"{found}: lacks 'spacing' or 'orientation'; {_HOW % found}")
+    return facts, found
+
+
+def _affine(facts: Mapping[str, Any], shape: tuple[int, ...], where: Path) -> np.ndarray:
+    """Voxel index → RAS+ millimetres; the middle of the box is the origin, as nothing says where it lay."""
+    spacing, codes = facts["spacing"], facts["orientation"]
+    if not (_numbers(spacing, 3) and min(spacing) > 0):
+        raise InputError(f"{where}: spacing = {spacing!r} is not three lengths in mm")
+    named = [next((axis for axis in _AXES if c in axis), "") for c in codes] if isinstance(codes, str) else []
+    if sorted(named) != sorted(_AXES):
+        raise InputError(
+            f"{where}: orientation = {codes!r} is not one letter of each of R/L, A/P and S/I, such as 'LPS'"
+        )
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for axis, (world, sign) in enumerate(axcodes2ornt(tuple(codes))):
+        affine[int(world), axis] = sign * spacing[axis]
+    affine[:3, 3] = -affine[:3, :3] @ ((np.asarray(shape) - 1) / 2)
+    return affine
+
+
+def _in_units(
+    values: Shaped[np.ndarray, "C X Y Z"], facts: Mapping[str, Any], where: Path, path: Path
+) -> Shaped[np.ndarray, "C X Y Z"]:
+    """Values mapped to the range that the sidecar names, with a warning where eight bits are all there is."""
+    colour, low_high = len(values) == 3, facts.get("range")
+    if values.dtype == np.uint8 and not colour:
+        warn(f"{path}: holds 8-bit values, 256 levels at most; use the scans they were made from if you can")
+    if low_high is None:
+        return values
+    if not _numbers(low_high, 2) or low_high[0] >= low_high[1]:
+        raise InputError(f"{where}: range = {low_high!r} is not two rising numbers")
+    if values.dtype.kind not in "iu" or colour:
+        raise InputError(f"{where}: a range is for grey integers, and {path} holds {_spell(values)}")
+    limits = np.iinfo(values.dtype)
+    share = (values.astype(np.float64) - limits.min) / (limits.max - limits.min)
+    return (low_high[0] + share * (low_high[1] - low_high[0])).astype(np.float32)
+
+
+def _numbers(value: Any, count: int) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == count
+        and all(isinstance(v, (int, float)) and not isinstance(v, bool) and np.isfinite(v) for v in value)
+    )
+
+
+def _spell(values: np.ndarray) -> str:
+    return f"{'×'.join(str(n) for n in values.shape)} {values.dtype}"
