@@ -167,7 +167,7 @@ def test_options_are_frozen() -> None:
     found = {c.__name__.lower(): sorted(c.__dataclass_fields__) for c in commands.COMMANDS}
     assert found == {
         "demo": ["force", "out", "seed", "voice"],
-        "audit": ["dataset", "fast", "out", "voice", "workers"],
+        "audit": ["dataset", "entities", "fast", "out", "voice", "workers"],
         "prepare": ["dataset", "mask_tool", "out", "settings", "voice", "workers"],
         "train": ["device", "force", "out", "recipe", "resume", "settings", "voice"],
         "synthesize": ["device", "force", "images", "mask", "model", "out", "settings", "voice"],

@@ -91,6 +91,8 @@ class Audit:
     """Folder for audit.html and audit.json."""
     fast: bool = False
     """Do not register the images of a case: finds no shifts and no mirrored images."""
+    entities: tuple[str, ...] = ()
+    """Of BIDS names, such as run-1: which file to take where several are one modality of a case."""
     workers: int = 0
     """Processes; 0 for one a core."""
     voice: Speak = field(default_factory=Voice)
@@ -100,7 +102,9 @@ class Audit:
         from transmodal.data.workers import cores
         from transmodal.errors import InputError
 
-        found = audit(self.dataset, self.out, workers=self.workers or cores(), pairs=not self.fast)
+        found = audit(
+            self.dataset, self.out, workers=self.workers or cores(), pairs=not self.fast, entities=self.entities
+        )
         for finding in found.findings:
             print(f"{finding.severity}: {finding.kind}: {finding.message}")
         page = self.out / "audit.html"

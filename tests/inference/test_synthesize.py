@@ -1,6 +1,7 @@
 """From any grid and back: the output lies bit for bit where the input lies, in its units, marked synthetic."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from transmodal.data.intensity import IntensityFit
 from transmodal.data.sampling import Sampling
 from transmodal.data.volume import from_image, read_volume
 from transmodal.errors import InputError, PartialFailure, RecipeError, Refused
+from transmodal.evaluation.evaluate import evaluate
 from transmodal.inference.files import synthesize_paths
 from transmodal.inference.model import Model, load_model, save_model
 from transmodal.inference.predict import InferenceSettings, predict
@@ -175,6 +177,31 @@ def test_a_batch_goes_on_after_a_bad_case(run: Path, cohort: Path, tmp_path: Pat
     assert "bad.nii.gz" in caught.value.failures["bad"]
     assert (tmp_path / "out" / "good_synth-FA.nii.gz").exists()
     assert not list((tmp_path / "out").glob("*bad*"))
+
+
+def test_a_bids_data_set_becomes_one_of_derivatives_that_evaluate_reads(
+    run: Path, cohort: Path, tmp_path: Path
+) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "raw" / "derivatives" / "transmodal"
+    for case, session in (("sub-001", ""), ("sub-002", "_ses-1")):
+        folder = raw / case / session.strip("_") / "anat"
+        folder.mkdir(parents=True)
+        shutil.copy(cohort / case / "T1w.nii.gz", folder / f"{case}{session}_acq-hr_T1w.nii.gz")
+        shutil.copy(cohort / case / "FA.nii.gz", folder / f"{case}{session}_param-fa_dwimap.nii.gz")
+    (raw / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.10.0"}))
+    written = synthesize_paths(run / "model", [str(raw)], out)
+    name = load_model(run).name
+    assert [str(path.relative_to(out)) for path in written] == [
+        f"sub-001/dwi/sub-001_acq-hr_model-{name}_param-fa_desc-synth_dwimap.nii.gz",
+        f"sub-002/ses-1/dwi/sub-002_ses-1_acq-hr_model-{name}_param-fa_desc-synth_dwimap.nii.gz",
+    ]
+    assert json.loads((out / "dataset_description.json").read_text())["DatasetType"] == "derivative"
+    sidecar = json.loads(written[0].with_name(written[0].name.replace(".nii.gz", ".json")).read_text())
+    assert sidecar["Sources"] == {"T1w": "bids:raw:sub-001/anat/sub-001_acq-hr_T1w.nii.gz"}
+    # What was made is not taken for data, and is matched with the measured maps.
+    rows = evaluate(out, raw, out=tmp_path / "scores", target="FA")
+    assert {row.case for row in rows} == {"sub-001", "sub-002_ses-1"}
+    assert all(row.value > 0 for row in rows if row.metric == "MAE")
 
 
 def test_sources_that_do_not_fit_are_refused(run: Path, cohort: Path, tmp_path: Path) -> None:

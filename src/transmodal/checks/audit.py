@@ -41,7 +41,14 @@ class Audit:
         return sum(f.severity == "error" for f in self.findings)
 
 
-def audit(dataset: Path | str, out: Path | str, *, workers: int = 1, pairs: bool = True) -> Audit:
+def audit(
+    dataset: Path | str,
+    out: Path | str,
+    *,
+    workers: int = 1,
+    pairs: bool = True,
+    entities: Sequence[str] = (),
+) -> Audit:
     """Check a dataset; write ``audit.json`` and ``audit.html``.
 
     Args:
@@ -49,11 +56,12 @@ def audit(dataset: Path | str, out: Path | str, *, workers: int = 1, pairs: bool
         out: folder to write.
         workers: processes; each has one case in memory.
         pairs: also register the images of each case to each other (seconds a pair), to find shifts and mirrors.
+        entities: of BIDS names, which files to take (see :func:`~transmodal.data.layout.find_cases`).
     """
     dataset, out = Path(dataset), Path(out)
     check_folder(out)
     try:
-        cases = find_cases(dataset)
+        cases = find_cases(dataset, entities)
     except InputError as problem:
         found = Audit(dataset, (), (Finding("dataset", "error", "", "", str(problem)),))
     else:

@@ -6,9 +6,9 @@ Such files do not say how large a voxel is or which way is left, and nothing her
 
 ``spacing`` in millimetres along columns, rows and slices of PNGs (the three axes of an array); ``orientation`` is
 where these three axes point (a slice whose right edge is the patient's left, lower edge posterior, slices going
-up: LPS); ``range``, which may be left out, is what the lowest and the highest value of integers stand for. The file
-is called ``stack.json`` and lies in the folder of the slices, or beside it, or one above; ``NAME.json`` beside
-NAME.npy.
+up: LPS); ``range``, which may be left out, is what the lowest and the highest value of integers stand for. The
+file is called ``stack.json`` and lies in the folder of the slices, or beside it, or one above; ``NAME.json``
+beside NAME.npy.
 """
 
 from collections.abc import Mapping
