@@ -14,7 +14,7 @@ from transmodal.data.phantom.anatomy import Anatomy, random_anatomy
 from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
 from transmodal.data.phantom.physics import simulate
 from transmodal.data.prepare import prepare
-from transmodal.data.register import Moved, register
+from transmodal.data.register import Moved, _information, aligned, register
 from transmodal.data.volume import Volume
 from transmodal.errors import InputError, RecipeError
 
@@ -62,12 +62,32 @@ def test_an_aligned_pair_stays_and_the_answer_is_always_the_same(anatomy: Anatom
     np.testing.assert_allclose(one.inverse() @ one.matrix, np.eye(4), atol=1e-9)
 
 
+def test_headers_that_fit_as_well_are_believed(anatomy: Anatomy, fixed: Volume) -> None:
+    kept = aligned(simulate(anatomy, "T2w", seed=2), fixed)
+    np.testing.assert_array_equal(kept.matrix, np.eye(4))
+    assert kept.similarity is not None
+    assert kept.similarity[0] == kept.similarity[1] > 1.05
+    moved = aligned(misalign(simulate(anatomy, "T2w", seed=2), NEAR), fixed)
+    assert error(moved, NEAR, fixed.grid, anatomy.brain()) < 0.2
+    assert moved.similarity is not None
+    assert moved.similarity[1] > moved.similarity[0] + 0.05
+    assert moved.similarity[1] == pytest.approx(kept.similarity[0], abs=0.02)
+
+
+def test_mutual_information_of_known_tables() -> None:
+    a = np.repeat([0.0, 1.0], 50)
+    where = np.ones(100, dtype=bool)
+    # Normalised: 2 for an image with itself, 1 for independent ones.
+    assert _information(a, a * 7 - 2, where) == pytest.approx(2.0)
+    assert _information(a, np.tile([0.0, 1.0], 50), where) == pytest.approx(1.0)
+
+
 def test_what_was_moved_is_said(anatomy: Anatomy, fixed: Volume) -> None:
     motion = Motion(translation_mm=(0.0, 12.0, 0.0), rotation_deg=(0.0, 0.0, 9.0))
     moved = register(misalign(simulate(anatomy, "T2w", seed=2), motion), fixed)
     assert moved.rotation_deg == pytest.approx(9.0, abs=0.2)
     assert moved.translation_mm == pytest.approx(12.0, abs=1.0)
-    assert set(moved.to_dict()) == {"matrix", "translation_mm", "rotation_deg"}
+    assert set(moved.to_dict()) == {"matrix", "inverse", "similarity", "translation_mm", "rotation_deg"}
 
 
 def test_affine_finds_a_scaling_that_rigid_cannot(anatomy: Anatomy, fixed: Volume) -> None:

@@ -18,7 +18,7 @@ from transmodal.data.geometry import crop, inside, overlap, resample, resample_l
 from transmodal.data.grid import Grid
 from transmodal.data.intensity import IntensityFit, fit, spec_for
 from transmodal.data.modality import modality
-from transmodal.data.register import Kind, Moved, register
+from transmodal.data.register import Kind, Moved, aligned
 from transmodal.data.volume import Volume
 from transmodal.errors import InputError, RecipeError, nearest
 from transmodal.progress import warn
@@ -49,8 +49,8 @@ class PrepareSettings:
         exclude: names of cases to leave out.
         entities: of BIDS names (``run-1``): which file to take where several are one modality of a case.
         min_overlap: least fraction of the smaller field of view that an image must share with the reference.
-        register: ``rigid`` or ``affine`` moves every image onto the reference (:mod:`.register`); mask and labels
-            belong to the reference. ``none`` trusts the headers.
+        register: ``rigid`` or ``affine`` moves every image onto the reference (:mod:`.register`) unless its header
+            fits as well; mask and labels belong to the reference. ``none`` trusts the headers.
         n4: modalities whose bias field is taken out (:mod:`.bias`), in their own foreground.
         crop_margin: mm to keep around the mask; negative keeps the whole field of view.
         shape: voxels along X, Y, Z of every case, cut or padded about the middle of the mask and never stretched;
@@ -222,7 +222,7 @@ def _registered(images: Mapping[str, Volume], reference: Volume, settings: Prepa
     if settings.register == "none":
         return {}
     return {
-        name: register(image, reference, settings.register)
+        name: aligned(image, reference, settings.register)
         for name, image in images.items()
         if image is not reference
     }

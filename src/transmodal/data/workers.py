@@ -1,10 +1,11 @@
 """Workers: the same function for many cases, in this process or in several."""
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 from transmodal import progress
@@ -13,6 +14,19 @@ from transmodal import progress
 def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _begin(voice: progress.Voice) -> None:
+    progress.use(voice)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager
@@ -26,7 +40,7 @@ def mapper(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
         return
     # Spawned, not forked: forking a process that runs threads (torch, OpenMP) can hang it.
     with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=progress.use, initargs=(progress.voice(),)
+        workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(progress.voice(),)
     ) as pool:
         try:
             yield pool.map
