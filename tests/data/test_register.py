@@ -71,7 +71,7 @@ def test_headers_that_fit_as_well_are_believed(anatomy: Anatomy, fixed: Volume) 
     assert error(moved, NEAR, fixed.grid, anatomy.brain()) < 0.2
     assert moved.similarity is not None
     assert moved.similarity[1] > moved.similarity[0] + 0.05
-    assert moved.similarity[1] == pytest.approx(kept.similarity[0], abs=0.02)
+    assert moved.similarity[1] == pytest.approx(kept.similarity[0], abs=0.06)
 
 
 def test_mutual_information_of_known_tables() -> None:
