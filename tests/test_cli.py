@@ -168,6 +168,18 @@ def test_options_are_frozen() -> None:
     assert found == {
         "demo": ["force", "out", "seed", "voice"],
         "audit": ["dataset", "entities", "fast", "out", "voice", "workers"],
+        "plan": [
+            "dataset",
+            "device",
+            "force",
+            "memory",
+            "method",
+            "minutes",
+            "out",
+            "sources",
+            "targets",
+            "voice",
+        ],
         "prepare": ["dataset", "mask_tool", "out", "settings", "voice", "workers"],
         "train": ["device", "force", "out", "recipe", "resume", "settings", "voice"],
         "synthesize": ["device", "force", "images", "mask", "model", "out", "settings", "voice"],

@@ -114,6 +114,39 @@ class Audit:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """Propose a complete recipe for a dataset, this machine and a time, with a reason for every choice."""
+
+    dataset: Positional[Path]
+    """A folder of cases, a BIDS root, or a TSV/CSV with one row per case."""
+    out: Path = field(kw_only=True)
+    """The recipe to write: RECIPE.toml."""
+    sources: tuple[str, ...] = ()
+    """Modalities that go in; chosen if not given."""
+    targets: tuple[str, ...] = ()
+    """Modalities to make; chosen if not given."""
+    method: str = "regression"
+    """One of those that `transmodal list` shows."""
+    minutes: float = 60.0
+    """Of training, for one fold."""
+    memory: float = 0.0
+    """Gigabytes that training may take; 0 for half of what is free."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    force: bool = False
+    """Replace a recipe that exists."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.experiment.plan import plan
+
+        print(plan(
+            self.dataset, self.out, sources=self.sources, targets=self.targets, method=self.method,
+            minutes=self.minutes, memory=self.memory, device=self.device, force=self.force,
+        ), end="")  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Train:
     """Train a recipe's method, keep the best model, judge it and both floors on the held-out cases."""
 
@@ -316,9 +349,23 @@ class Doctor:
         print(json.dumps(facts, indent=2) if self.json else spell(facts))
 
 
-COMMANDS = (Demo, Audit, Prepare, Train, Synthesize, Evaluate, Robustness, Report, Download, List, Show, Doctor)
+COMMANDS = (
+    Demo, Audit, Plan, Prepare, Train, Synthesize, Evaluate, Robustness, Report, Download, List, Show, Doctor,
+)  # fmt: skip
 
 
 Command = (
-    Demo | Audit | Prepare | Train | Synthesize | Evaluate | Robustness | Report | Download | List | Show | Doctor
+    Demo
+    | Audit
+    | Plan
+    | Prepare
+    | Train
+    | Synthesize
+    | Evaluate
+    | Robustness
+    | Report
+    | Download
+    | List
+    | Show
+    | Doctor
 )

@@ -15,8 +15,8 @@ def to_toml(table: Mapping[str, Any]) -> str:
 
 
 def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
-    values = {key: value for key, value in table.items() if value is not None and not isinstance(value, Mapping)}
-    lines = [f"{_key(key)} = {_value(value)}" for key, value in values.items()]
+    values = {key: v for key, v in table.items() if v is not None and not isinstance(v, Mapping)}
+    lines = [f"{_key(key)} = {value(v)}" for key, v in values.items()]
     if path and (lines or not table):
         lines.insert(0, f"[{'.'.join(_key(key) for key in path)}]")
     for key, inner in table.items():
@@ -29,17 +29,18 @@ def _key(key: str) -> str:
     return key if _BARE.fullmatch(key) else _text(key)
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else {math.inf: "inf", -math.inf: "-inf"}.get(value, "nan")
-    if isinstance(value, Mapping):
-        inner = ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None)
+def value(given: Any) -> str:
+    """One value as TOML."""
+    if isinstance(given, bool):
+        return "true" if given else "false"
+    if isinstance(given, float):
+        return repr(given) if math.isfinite(given) else {math.inf: "inf", -math.inf: "-inf"}.get(given, "nan")
+    if isinstance(given, Mapping):
+        inner = ", ".join(f"{_key(k)} = {value(v)}" for k, v in given.items() if v is not None)
         return f"{{ {inner} }}" if inner else "{}"
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_value(item) for item in value if item is not None)}]"
-    return str(value) if isinstance(value, int) else _text(str(value))
+    if isinstance(given, (list, tuple)):
+        return f"[{', '.join(value(item) for item in given if item is not None)}]"
+    return str(given) if isinstance(given, int) else _text(str(given))
 
 
 def _text(text: str) -> str:
