@@ -80,6 +80,14 @@ def another_grid(case: Path, other: Path, rng: np.random.Generator) -> None:
     nib.save(nib.Nifti1Image(data, image.affine @ np.diag([1.0, 1.0, 2.0, 1.0])), path)
 
 
+def nowhere(case: Path, other: Path, rng: np.random.Generator) -> None:
+    path = case / "T2w.nii.gz"
+    image = nib.load(path)
+    blank = nib.Nifti1Image(np.asarray(image.dataobj), None)
+    blank.header.set_zooms(image.header.get_zooms())
+    nib.save(blank, path)
+
+
 def far_header(case: Path, other: Path, rng: np.random.Generator) -> None:
     path = case / "T2w.nii.gz"
     image = nib.load(path)
@@ -139,6 +147,7 @@ FAULTS = (
     Fault("rounded to 8 bits", "quantised", quantised),
     Fault("CT without its offset", "units", raw_ct),
     Fault("FA in thousandths", "units", scaled_fa),
+    Fault("qform and sform codes 0", "geometry", nowhere),
     Fault("another voxel size", "grid", another_grid),
     Fault("header far away", "field of view", far_header),
     Fault("shift of 0.5 to 4 voxels", "misaligned", shifted),

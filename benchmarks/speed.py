@@ -1,20 +1,23 @@
 """Speed as ratios, both sides interleaved in one run, so that a machine that drifts drifts for both.
 
-    python benchmarks/speed.py [machine | slice | rolling]
+    python benchmarks/speed.py [machine | slice | rolling | data]
 
 Prints Markdown for benchmarks/README.md. Times are medians; ratios are medians of the ratios within a round.
 """
 
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import torch
 
@@ -24,6 +27,7 @@ from transmodal.data.bring import PrepareSettings
 from transmodal.data.loader import Loader
 from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
 from transmodal.data.prepare import prepare
+from transmodal.data.prepared import PreparedDataset
 from transmodal.data.sampling import Sampling
 from transmodal.evaluation.score import score
 from transmodal.inference.predict import InferenceSettings, predict
@@ -217,8 +221,64 @@ def machine() -> None:
         print(f"\nAll five metrics of a 96³ volume: {time.perf_counter() - start:.2f} s.")
 
 
+def prepared(cohort: Path, out: Path, workers: int) -> None:
+    shutil.rmtree(out, ignore_errors=True)
+    prepare(cohort, out, PrepareSettings(), workers=workers)
+
+
+def data() -> None:
+    """Preparing 64 cases by one and by two processes, memory by number of cases, and slices drawn for training."""
+    with tempfile.TemporaryDirectory() as folder:
+        few = write_cohort(
+            Path(folder) / "few",
+            PhantomSettings(subjects=4, size=(128,) * 3, spacing=1.7, contrasts=("T1w", "T2w")),
+        )
+        cohort = Path(folder) / "cohort"
+        for number in range(64):
+            # Sixteen copies of four heads: what is in them does not change what they cost.
+            shutil.copytree(few / f"sub-{number % 4 + 1:03d}", cohort / f"head-{number:03d}")
+        taken: dict[int, list[float]] = {1: [], 2: []}
+        for _ in range(3):
+            for workers in taken:
+                start = time.perf_counter()
+                prepared(cohort, Path(folder) / "prepared", workers)
+                taken[workers].append(time.perf_counter() - start)
+        ratio = statistics.median(a / b for a, b in zip(taken[1], taken[2], strict=True))
+        one, two = (statistics.median(taken[workers]) for workers in taken)
+        print(f"\n64 heads of 2 contrasts of 128³, prepared: {one:.1f} s by one process, {two:.1f} s by two: "
+              f"{ratio:.2f} times as fast.")  # fmt: skip
+        for number in (4, 64):
+            own = Path(folder) / f"of_{number}"
+            for case in sorted(cohort.iterdir())[:number]:
+                shutil.copytree(case, own / case.name)
+            code = (
+                "import resource, sys; from pathlib import Path; from transmodal.data.prepare import prepare; "
+                "prepare(Path(sys.argv[1]), Path(sys.argv[2])); "
+                "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+            )
+            words = [sys.executable, "-c", code, str(own), str(Path(folder) / f"memory_{number}")]
+            peak = subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+            print(f"Peak memory of one process that prepares {number} of them: {peak} MB.")
+        dataset = PreparedDataset.open(Path(folder) / "prepared")
+        loader = Loader(dataset, dataset.names, Task(), Sampling(size=(128, 128)), batch_size=8)
+        files = sorted(cohort.glob("*/*.nii.gz"))
+        steps = count()
+
+        def decoded() -> None:
+            """Eight slices of both contrasts, each from its compressed file."""
+            step = next(steps)
+            for number in range(8):
+                for path in files[2 * ((8 * step + number) % 64) :][:2]:
+                    np.asarray(nib.load(path).dataobj[..., 64], dtype=np.float32)
+
+        table("A batch of 8 slices of two contrasts", {
+            "decoding .nii.gz": decoded,
+            "from prepared cases, normalised and cut": lambda: loader.batch(next(steps)),
+        })  # fmt: skip
+
+
 if __name__ == "__main__":
     facts = environment()
     print(f"{facts['processor']}, {facts['cores']} cores, torch {facts['versions']['torch']}, no GPU used")
-    for part in sys.argv[1:] or ("machine", "slice", "rolling"):
-        {"machine": machine, "slice": one_slice, "rolling": rolling}[part]()
+    for part in sys.argv[1:] or ("machine", "slice", "rolling", "data"):
+        {"machine": machine, "slice": one_slice, "rolling": rolling, "data": data}[part]()

@@ -60,8 +60,8 @@ def test_a_planted_fault_is_found(fault: Any, heads: Path, tmp_path: Path) -> No
 
 def test_every_kind_can_be_planted() -> None:
     faults = BENCHMARK["FAULTS"]
-    assert len(faults) == 13
-    assert len(ALONE) == 9
+    assert len(faults) == 14
+    assert len(ALONE) == 10
     assert {fault.kind for fault in faults} | {"dataset"} == set(KINDS)
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from transmodal.data.bring import PrepareSettings
 from transmodal.data.prepare import prepare
-from transmodal.data.prepared import PreparedDataset
+from transmodal.data.prepared import PreparedCase, PreparedDataset
 from transmodal.data.volume import read_volume
 from transmodal.errors import InputError, PartialFailure, RecipeError
 
@@ -272,3 +273,35 @@ def test_sigterm_leaves_whole_cases_and_the_next_run_finishes(heads, tmp_path):
     assert len(prepare(table, out, mask_tool=command, workers=1).names) == 12
     assert kept.items() <= stamps(out).items()
     assert not list((out / "cases").glob(".*"))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of half a megabyte, and how to make it larger; needs the right to mount."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(words):
+        return subprocess.run(["mount", *words, str(place)], capture_output=True, check=False).returncode
+
+    if shutil.which("mount") is None or mount(["-t", "tmpfs", "-o", "size=512k", "tmpfs"]):
+        pytest.skip("no right to mount a small disk here")
+    yield place, lambda: mount(["-o", "remount,size=32m"])
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_leaves_whole_cases_and_more_room_finishes(heads, small_disk):
+    """Each case takes about 150 kB of the 512."""
+    table, (place, enlarge) = heads(8), small_disk
+    with pytest.raises((InputError, PartialFailure), match="No space left on device"):
+        prepare(table, place / "out")
+    kept = stamps(place / "out")
+    assert 0 < len(kept) < 8
+    for name in kept:
+        case = PreparedCase.open(place / "out" / "cases" / name)
+        assert np.isfinite(case.values("T1w")).all()
+        assert case.mask().any()
+    enlarge()
+    assert len(prepare(table, place / "out").names) == 8
+    assert kept.items() <= stamps(place / "out").items()
+    assert not list((place / "out" / "cases").glob(".*"))

@@ -5,6 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from transmodal.data import volume as volume_module
 from transmodal.data.grid import Grid
 from transmodal.data.volume import Volume, from_image, read_volume, stem, to_image, write_volume
 from transmodal.errors import InputError
@@ -223,3 +224,21 @@ def test_values_and_grid_must_agree():
 
 def test_stem(tmp_path):
     assert [stem(tmp_path / n) for n in ("a.b.nii.gz", "a.nii", "a.txt")] == ["a.b", "a", "a"]
+
+
+def test_a_header_that_does_not_say_where_voxels_lie(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(volume_module, "warn", said.append)
+    image = nib.Nifti1Image(DATA, None)
+    image.header.set_zooms((2, 3, 4))
+    nib.save(image, tmp_path / "T1w.nii")
+    volume = read_volume(tmp_path / "T1w.nii")
+    np.testing.assert_allclose(volume.grid.spacing, (2, 3, 4))
+    assert not volume.grid.is_located
+    assert len(said) == 1
+    assert "left and right are a guess" in said[0]
+    singular = nib.Nifti1Image(DATA, None)
+    singular.header["sform_code"] = 1
+    nib.save(singular, tmp_path / "zero.nii")
+    with pytest.raises(InputError, match="affine is not invertible"):
+        read_volume(tmp_path / "zero.nii")

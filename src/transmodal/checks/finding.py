@@ -12,6 +12,7 @@ KINDS: dict[str, str] = {
     "clipped": "many voxels at the largest value",
     "quantised": "no more different values than 8 bits hold",
     "units": "values that the modality cannot have",
+    "geometry": "a header that does not say where its voxels lie",
     "grid": "images of a case on different grids, orientations or spacings",
     "field of view": "images of a case that share too little of space",
     "misaligned": "an image lies beside the others of its case",

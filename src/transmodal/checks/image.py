@@ -13,7 +13,7 @@ from transmodal.data.foreground import foreground
 from transmodal.data.geometry import resample
 from transmodal.data.grid import Grid
 from transmodal.data.modality import modality
-from transmodal.data.volume import Volume, read_volume
+from transmodal.data.volume import UNLOCATED, Volume, read_volume
 from transmodal.errors import InputError
 
 PERCENTILES = (5.0, 25.0, 50.0, 75.0, 95.0)
@@ -54,6 +54,8 @@ def look(case: str, name: str, path: Path) -> Look:
         return Look([Finding("unreadable", "error", case, name, str(problem))])
     values = canonical.data.mean(axis=0)[where]
     findings = [*_units(case, name, path, image), *_depth(case, name, path, image, values)]
+    if not image.grid.is_located:
+        findings.append(Finding("geometry", "error", case, name, f"{path}: {UNLOCATED}"))
     digest = hashlib.sha256(np.ascontiguousarray(canonical.data).tobytes())
     digest.update(str(canonical.grid.shape).encode())
     return Look(

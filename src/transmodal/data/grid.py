@@ -45,6 +45,14 @@ class Grid:
         middle = (np.asarray(self.shape) - 1) / 2
         return self.affine[:3, :3] @ middle + self.affine[:3, 3]
 
+    @property
+    def is_located(self) -> bool:
+        """Whether the header says where the voxels lie; a NIfTI with the qform and sform codes 0 does not."""
+        header = self.header
+        if not isinstance(header, nib.Nifti1Header):
+            return True
+        return bool(header["qform_code"] or header["sform_code"])
+
     def same_as(self, other: "Grid", tolerance_mm: float = 1e-2) -> bool:
         """Whether both put every voxel at the same place, to within ``tolerance_mm``."""
         if self.shape != other.shape:

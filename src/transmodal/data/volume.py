@@ -4,9 +4,10 @@ Reading checks everything that later code relies on (three axes, finite, not emp
 Writing is atomic: a temporary name, fsync, rename. Values are float32 in their own units; colour has 3 channels.
 """
 
+import gzip
 import os
 import zlib
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,18 @@ from transmodal.data.formats import ITK, is_dicom, read_dicom, read_itk
 from transmodal.data.grid import Grid
 from transmodal.data.stacks import NUMPY, is_stack, read_stack
 from transmodal.errors import InputError
+from transmodal.progress import warn
 from transmodal.shapes import Voxels
 
 SUFFIXES = (".nii.gz", ".nii")
 """What is written; also read are :data:`~.formats.ITK`, ``.npy``, and folders of DICOM files or PNG slices."""
 READABLE = (*SUFFIXES, *ITK, NUMPY)
+UNLOCATED = (
+    "its header does not say where the voxels lie (qform and sform codes are 0), so left and right are a guess; "
+    "repair it, or convert the scan again"
+)
+_QUICK = 1
+"""Of gzip: larger levels take many times as long for files that are hardly smaller."""
 _RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 _GEOMETRY = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y",
              "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units", "dim_info")  # fmt: skip
@@ -101,7 +109,10 @@ def read_volume(path: Path | str, *, label: bool = False) -> Volume:
         image = nib.load(path)
         if not isinstance(image, SpatialImage):
             raise ImageFileError("not an image with voxels")
-        return from_image(image, str(path), label=label)
+        volume = from_image(image, str(path), label=label)
+        if not volume.grid.is_located and not label:
+            warn(f"{path}: {UNLOCATED}")
+        return volume
     except (
         ImageFileError,
         OSError,
@@ -217,8 +228,14 @@ def write_volume(volume: Volume, path: Path | str, *, dtype: str = "float32", de
     temporary = path.with_name(f".{stem(path)}.{os.getpid()}{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        nib.save(to_image(volume, dtype=dtype, description=description), temporary)
-        with open(temporary, "rb") as file:
+        image = to_image(volume, dtype=dtype, description=description)
+        # nibabel leaves its own file open when the disk is full.
+        with open(temporary, "wb") as file:
+            with (
+                gzip.GzipFile("", "wb", _QUICK, file, mtime=0) if suffix == ".nii.gz" else nullcontext(file) as to
+            ):
+                image.to_file_map(image.make_file_map({"image": to}))
+            file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as problem:
