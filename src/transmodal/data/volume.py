@@ -230,10 +230,9 @@ def write_volume(volume: Volume, path: Path | str, *, dtype: str = "float32", de
         path.parent.mkdir(parents=True, exist_ok=True)
         image = to_image(volume, dtype=dtype, description=description)
         # nibabel leaves its own file open when the disk is full.
+        packed = suffix == ".nii.gz"
         with open(temporary, "wb") as file:
-            with (
-                gzip.GzipFile("", "wb", _QUICK, file, mtime=0) if suffix == ".nii.gz" else nullcontext(file) as to
-            ):
+            with gzip.GzipFile("", "wb", _QUICK, file, mtime=0) if packed else nullcontext(file) as to:
                 image.to_file_map(image.make_file_map({"image": to}))
             file.flush()
             os.fsync(file.fileno())
