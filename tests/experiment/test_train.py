@@ -17,7 +17,7 @@ from transmodal.errors import InputError, RecipeError, Refused
 from transmodal.evaluation.table import read_rows
 from transmodal.experiment.demo import demo
 from transmodal.experiment.judge import judge, score_judged
-from transmodal.experiment.run import open_run
+from transmodal.experiment.run import open_run, start
 from transmodal.experiment.train import train
 from transmodal.inference.files import synthesize_paths
 from transmodal.inference.model import load_model
@@ -204,6 +204,25 @@ def test_every_part_of_the_sources_is_judged(table: dict[str, Any], tmp_path: Pa
     (judged,) = judge(method, run, case, {"FA": case.values("FA")})
     (row,) = score_judged(judged, "x", ["MAE"])
     assert row.value == values["aginet from FA", "MAE"]
+
+
+def test_what_cases_lack_is_said(table: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(table["data"]["path"])
+    rows = [f"sub-00{i}\t{path / f'sub-00{i}'}/T1w.nii.gz\t" for i in range(1, 5)]
+    cells = [f"{path / f'sub-00{i}'}/FA.nii.gz\t{path / f'sub-00{i}'}/T2w.nii.gz" for i in range(1, 5)]
+    cells[1] = "n/a\t" + cells[1].split("\t")[1]
+    cells[2] = cells[2].split("\t")[0] + "\tn/a"
+    both = [row + cell for row, cell in zip(rows, cells, strict=True)]
+    (tmp_path / "cases.tsv").write_text("\n".join(["case\tT1w\tFA\tT2w", *both]) + "\n")
+    said: list[str] = []
+    monkeypatch.setattr("transmodal.experiment.run.progress.say", said.append)
+    base = small(table, "aginet")
+    base["data"] |= {"path": str(tmp_path), "sources": ["T1w", "FA"], "targets": ["T2w"], "folds": 3}
+    start(make_recipe(base), tmp_path / "run")
+    assert said == [
+        "1 of 4 cases are left out: sub-003 lacks T2w",
+        "1 of 4 cases are used without a source: sub-002 lacks FA",
+    ]
 
 
 @pytest.mark.parametrize(

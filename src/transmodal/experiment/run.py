@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from transmodal import registry
+from transmodal import progress, registry
 from transmodal.data.files import check_folder, read_json, write_json
 from transmodal.data.prepare import prepare
 from transmodal.data.prepared import PreparedCase, PreparedDataset, is_prepared
@@ -25,6 +25,8 @@ from transmodal.errors import InputError, RecipeError, Refused
 from transmodal.machine import environment
 from transmodal.recipe import Recipe, make_recipe
 
+_NAMED = 5
+"""How many cases a sentence names."""
 FORMAT = "transmodal-run-1"
 WRITTEN = ("run.json", "log.jsonl", "tensorboard", "last", "model", "predictions", "evaluation.csv",
            "evaluation.json", "report.json", "report.html")  # fmt: skip
@@ -76,6 +78,8 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = F
             f"{dataset.path}: no case has all of {', '.join(sorted(needed))} and a source; "
             f"it holds {', '.join(found)}"
         )
+    for sentence in _lacking(cases, usable, recipe):
+        progress.say(sentence)
     split = dataset.split(recipe.data.fold, recipe.data.folds, only=[case.name for case in usable])
     halves = () if registry.get(recipe.method).facts.paired else _halves(recipe, cases, split)
     write_json(record, _record(recipe, split, halves))
@@ -104,6 +108,23 @@ def _is_usable(case: PreparedCase, recipe: Recipe) -> bool:
     there, sources = set(case.modalities), set(recipe.data.sources)
     seen = there & sources if _handles_missing(recipe) else sources <= there
     return bool(seen) and set(recipe.data.targets) <= there
+
+
+def _lacking(cases: Sequence[PreparedCase], usable: Sequence[PreparedCase], recipe: Recipe) -> list[str]:
+    """Which cases are left out, or used without a source, and for want of what."""
+    wanted = (*recipe.data.sources, *recipe.data.targets)
+    lacks = {case.name: [name for name in wanted if name not in case.modalities] for case in cases}
+    names = {case.name for case in usable}
+    found = []
+    for words, some in (
+        ("are left out", [name for name in lacks if name not in names]),
+        ("are used without a source", [name for name in lacks if name in names and lacks[name]]),
+    ):
+        if some:
+            each = ", ".join(f"{name} lacks {' and '.join(lacks[name])}" for name in some[:_NAMED])
+            more = f" and {len(some) - _NAMED} more" if len(some) > _NAMED else ""
+            found.append(f"{len(some)} of {len(cases)} cases {words}: {each}{more}")
+    return found
 
 
 def _halves(recipe: Recipe, cases: Sequence[PreparedCase], split: Split) -> tuple[str, ...]:
