@@ -206,8 +206,10 @@ def test_every_part_of_the_sources_is_judged(table: dict[str, Any], tmp_path: Pa
     assert row.value == values["aginet from FA", "MAE"]
 
 
-def test_what_cases_lack_is_said(table: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = Path(table["data"]["path"])
+def test_what_cases_lack_is_said(
+    table: dict[str, Any], cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = cohort
     rows = [f"sub-00{i}\t{path / f'sub-00{i}'}/T1w.nii.gz\t" for i in range(1, 5)]
     cells = [f"{path / f'sub-00{i}'}/FA.nii.gz\t{path / f'sub-00{i}'}/T2w.nii.gz" for i in range(1, 5)]
     cells[1] = "n/a\t" + cells[1].split("\t")[1]
