@@ -6,9 +6,9 @@ r"""What each part of a method is worth: train a recipe with and without it, and
                   "patch critic: method.patch_weight=0.0"
 
 Each part is a name and the words that take it away. All folds are trained; what is finished is not repeated. The
-table gives, by metric, the mean over people of (without - whole), its 95 % interval (Student t), and the p of
-Wilcoxon's signed-rank test, Holm-corrected over the parts. It goes to OUT/ablation.md, and the rows to
-OUT/ablation.csv.
+table gives, by metric, the mean over people of (without - whole) with its 95 % interval, the p of Wilcoxon's
+signed-rank test, Holm-corrected over the parts, and the effect size (rank-biserial r). It goes to OUT/ablation.md,
+and the rows to OUT/ablation.csv.
 """
 
 import argparse
@@ -16,15 +16,13 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 from quality import Found, collect, over_seeds
-from scipy import stats
 
 from transmodal import progress
 from transmodal.data.prepare import prepare
+from transmodal.evaluation.statistics import holm, paired
 from transmodal.evaluation.table import Row, write_rows
 from transmodal.recipe import load_recipe
-from transmodal.reporting.curves import half
 
 WHOLE = "whole"
 
@@ -49,33 +47,31 @@ def run(path: Path, data: Path, out: Path, parts: dict[str, list[str]], words: l
 
 
 def table(rows: list[Row], parts: list[str]) -> str:
-    lines = ["| metric | part | n | whole | without - whole [95 %] | p (Holm) |", "|---|---|---:|---:|---:|---:|"]
+    lines = [
+        "| metric | part | n | whole | without - whole [95 %] | p (Holm) | r |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    hows = {}
     for metric in dict.fromkeys(row.metric for row in rows):
-        values = {(row.method, row.case): row.value for row in rows if row.metric == metric}
-        cases = [case for method, case in values if method == WHOLE]
-        whole = np.array([values[WHOLE, case] for case in cases])
-        differences = [np.array([values[f"without {part}", case] for case in cases]) - whole for part in parts]
-        for part, difference, p in zip(parts, differences, holm([wilcoxon(d) for d in differences]), strict=True):
-            mean, width = difference.mean(), half(difference)
+        found: dict[str, dict[str, float]] = {}
+        for row in rows:
+            if row.metric == metric:
+                found.setdefault(row.method, {})[row.case] = row.value
+        whole = found[WHOLE]
+        differences = [paired(whole, found[f"without {part}"]) for part in parts]
+        for part, change, p in zip(parts, differences, holm([d.p for d in differences]), strict=True):
+            ends = ""
+            if change.interval is not None:
+                hows[change.interval.how] = None
+                ends = f" [{change.interval.low:+.4g}, {change.interval.high:+.4g}]"
             lines.append(
-                f"| {metric} | {part} | {len(cases)} | {whole.mean():.4g} "
-                f"| {mean:+.4g} [{mean - width:+.4g}, {mean + width:+.4g}] | {p:.3f} |"
+                f"| {metric} | {part} | {change.n} | {sum(whole.values()) / len(whole):.4g} "
+                f"| {change.mean:+.4g}{ends} | {p:.3f} | {change.effect:+.2f} |"
             )
-    return "\n".join(lines) + "\n"
-
-
-def wilcoxon(values: np.ndarray) -> float:
-    return float(stats.wilcoxon(values).pvalue) if values.any() else 1.0
-
-
-def holm(ps: list[float]) -> list[float]:
-    """Each p times how many are at least as large, made monotone, at most 1."""
-    corrected = [0.0] * len(ps)
-    largest = 0.0
-    for rank, index in enumerate(np.argsort(ps)):
-        largest = max(largest, min(1.0, ps[index] * (len(ps) - rank)))
-        corrected[index] = largest
-    return corrected
+    return (
+        "\n".join([*lines, "", f"Intervals of means: {'; '.join(hows)}." if hows else "One person: no interval."])
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -165,12 +165,14 @@ def test_slopes_and_their_paired_difference() -> None:
     assert curves["MAE"]["b"].slopes == pytest.approx({"sub-0": 3.0, "sub-1": 4.0, "sub-2": 5.0})
     np.testing.assert_allclose(curves["MAE"]["a"].middle, [10, 12, 14])
     # 10 ± t(0.975, 2) 10 / √3
-    np.testing.assert_allclose(curves["MAE"]["a"].half, 24.8414, rtol=1e-4)
+    np.testing.assert_allclose(
+        curves["MAE"]["a"].interval - curves["MAE"]["a"].middle[:, None], [[-24.8414, 24.8414]] * 3, rtol=1e-4
+    )
     floor, a, b = curve_table("MAE", curves["MAE"], "voxels").splitlines()[2:]
     assert floor.startswith("| mean (floor) | 3 |")
     assert floor.endswith("|  |")
-    assert a.endswith("| 2.00 ± 0.00 |  |")
-    assert b.endswith("| 4.00 ± 2.48 | 2.00 ± 2.48 |")
+    assert a.endswith("| 2.00 [2.00, 2.00] |  |")
+    assert b.endswith("| 4.00 [1.52, 6.48] | 2.00 [-0.48, 4.48] |")
 
 
 def test_runs_on_other_ground_are_not_compared(aligned: Path, table: dict[str, Any], tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_markdown_holds_the_numbers_computed_by_hand() -> None:
     assert lines[0] == "| method | n | MAE (HU) ↓ |"
     assert lines[2] == "| mean (floor) | 3 | 5.00 ± 1.00 [2.52, 7.48] |"
     assert lines[3] == "| pix2pix | 3 | **2.00** ± 1.00 [-0.48, 4.48] |"
-    assert lines[5] == "Mean ± sd over n cases [95 % interval of the mean]. MAE: 3d masked."
+    assert lines[5] == "Mean ± sd over n cases [95 % interval of the mean: Student t]. MAE: 3d masked."
 
 
 def test_floors_stand_first_and_the_rest_keeps_its_order() -> None:

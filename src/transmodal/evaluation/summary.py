@@ -11,10 +11,8 @@ from typing import Any
 
 from transmodal.data.files import write_json
 from transmodal.errors import InputError
+from transmodal.evaluation.statistics import interval_of_mean
 from transmodal.evaluation.table import Row
-
-CONFIDENCE = 0.95
-"""Coverage of the interval of a mean."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +28,13 @@ class Summary:
         n: subjects with a finite value; only they enter the numbers below.
         mean: over subjects; None without any.
         sd: between subjects (n - 1 in the divisor); None below two.
-        low: lower end of the 95 % interval of the mean (Student t); None below two subjects.
+        low: lower end of the 95 % interval of the mean; None below two subjects.
         high: upper end.
         median: over subjects; None without any.
         infinite: subjects left out because their value is infinite (a PSNR of identical volumes).
         undefined: subjects left out because their value is not a number.
+        interval: how ``low`` and ``high`` were found, see
+            :func:`transmodal.evaluation.statistics.interval_of_mean`; empty without them.
     """
 
     method: str
@@ -50,12 +50,13 @@ class Summary:
     median: float | None
     infinite: int = 0
     undefined: int = 0
+    interval: str = ""
 
 
 def summarise(rows: Iterable[Row]) -> list[Summary]:
     """One :class:`Summary` per (method, region, metric, convention, unit), in the order of appearance.
 
-    The interval is mean ± t(0.975, n - 1) sd / √n. It treats rows as independent: one row per subject.
+    The interval treats rows as independent: one row per subject.
 
     Raises:
         InputError: a case appears twice in a group, which would count one subject as two.
@@ -75,24 +76,18 @@ def summarise(rows: Iterable[Row]) -> list[Summary]:
 def _summary(key: tuple[str, str, str, str, str], values: Sequence[float]) -> Summary:
     finite = [value for value in values if math.isfinite(value)]
     n = len(finite)
-    mean = fmean(finite) if n else None
-    sd = stdev(finite) if n > 1 else None
-    low = high = None
-    if mean is not None and sd is not None:
-        from scipy.special import stdtrit
-
-        half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * sd / math.sqrt(n)
-        low, high = mean - half, mean + half
+    found = interval_of_mean(finite)
     return Summary(
         *key,
         n=n,
-        mean=mean,
-        sd=sd,
-        low=low,
-        high=high,
+        mean=fmean(finite) if n else None,
+        sd=stdev(finite) if n > 1 else None,
+        low=found.low if found else None,
+        high=found.high if found else None,
         median=median(finite) if n else None,
         infinite=sum(math.isinf(value) for value in values),
         undefined=sum(math.isnan(value) for value in values),
+        interval=found.how if found else "",
     )
 
 

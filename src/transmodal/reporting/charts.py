@@ -33,7 +33,7 @@ def bands(charts: Mapping[str, Mapping[str, Curve]], label: str) -> bytes:
                 floor = name in FLOORS
                 colour = FAINT if floor else next(colours)
                 style = ("--", ":")[FLOORS.index(name) % 2] if floor else "-"
-                low, high = curve.middle - curve.half, curve.middle + curve.half
+                low, high = curve.interval.T
                 axes.fill_between(curve.x, low, high, color=colour, alpha=0.15, lw=0)
                 axes.plot(curve.x, curve.middle, style, color=colour, lw=1.5, marker="o", ms=3, label=name)
             axes.set_title(title, loc="left", fontsize=10)

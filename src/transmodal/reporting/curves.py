@@ -1,13 +1,12 @@
 """Curves: a score against a dose, a line for every method, with intervals and slopes over cases."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
+from transmodal.evaluation.statistics import interval_of_mean
 from transmodal.evaluation.table import Row
 from transmodal.reporting.tables import FLOORS
 
@@ -32,9 +31,9 @@ class Curve:
         return self.values.mean(axis=1)
 
     @property
-    def half(self) -> Float[np.ndarray, " X"]:
-        """Half of the 95 % interval of each mean; NaN for one case."""
-        return np.array([half(row) for row in self.values])
+    def interval(self) -> Float[np.ndarray, "X 2"]:
+        """Both ends of the 95 % interval of each mean; NaN for one case."""
+        return np.array([_ends(row) for row in self.values])
 
     @property
     def slopes(self) -> dict[str, float]:
@@ -82,16 +81,16 @@ def curve_table(title: str, curves: Mapping[str, Curve], unit: str) -> str:
     return "\n".join(lines)
 
 
-def half(values: Float[np.ndarray, " N"]) -> float:
-    """Half of the 95 % interval of the mean (Student t); NaN for one value."""
-    n = len(values)
-    return float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
-
-
 def spread(values: Float[np.ndarray, " N"]) -> str:
-    """Mean ± half its interval; nothing for no value."""
+    """Mean and, for two values or more, the 95 % interval of the mean; nothing for no value."""
     if not len(values):
         return ""
     digits = 2 if abs(values.mean()) >= 1 else 4
     # Adding 0 turns a rounded -0 into 0.
-    return f"{round(values.mean(), digits) + 0.0:.{digits}f} ± {half(values):.{digits}f}"
+    mean, low, high = (f"{round(v, digits) + 0.0:.{digits}f}" for v in (values.mean(), *_ends(values)))
+    return f"{mean} [{low}, {high}]" if len(values) > 1 else mean
+
+
+def _ends(values: Float[np.ndarray, " N"]) -> tuple[float, float]:
+    interval = interval_of_mean(values) if np.isfinite(values).all() else None
+    return (interval.low, interval.high) if interval else (np.nan, np.nan)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from transmodal.reporting.folder import Contents, main_method, table
-from transmodal.reporting.tables import FLOORS, conventions, lay_out
+from transmodal.reporting.tables import FLOORS, conventions, intervals, lay_out
 
 
 def methods_text(contents: Contents) -> str:
@@ -82,7 +82,7 @@ def _evaluation(contents: Contents) -> str:
     how = f" ({conventions(own).rstrip('.')})" if conventions(own) else ""
     return (
         f"{method} was evaluated on {cases} case{'s' * (cases != 1)} by {names}{against}{how}. "
-        "Values are means over cases ± standard deviation, with 95 % intervals of the mean (Student t)."
+        f"Values are means over cases ± standard deviation [{intervals(own)}]."
     )
 
 

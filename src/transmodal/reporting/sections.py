@@ -20,6 +20,7 @@ from transmodal.reporting.tables import (
     decimals,
     figures,
     headings,
+    intervals,
     lay_out,
     order,
     verdicts,
@@ -129,7 +130,7 @@ def _summary_table(found: Table) -> str:
     region = dict.fromkeys(metric.region for metric in found.metrics)
     units = " ".join(_UNITS[unit] for unit in dict.fromkeys(m.unit for m in found.metrics) if unit in _UNITS)
     caption = (
-        f"Mean ± standard deviation over n cases, and 95 % interval of the mean. Region: {', '.join(region)}. "
+        f"Mean ± standard deviation over n cases, and {intervals(found)}. Region: {', '.join(region)}. "
         f"Bold: best mean. Arrows point to the better side. {conventions(found)} {units}"
     )
     return (

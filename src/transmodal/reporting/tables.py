@@ -158,7 +158,7 @@ def markdown_table(summaries: Sequence[Summary]) -> str:
     lines = [_pipes(heads), _pipes(["---"] + ["---:"] * (len(heads) - 1))]
     for method in table.methods:
         lines.append(_pipes([_name(method), _count(table, method), *_texts(table, method, "**{}**")]))
-    return "\n".join([*lines, "", "Mean ± sd over n cases [95 % interval of the mean]. " + conventions(table), ""])
+    return "\n".join([*lines, "", f"Mean ± sd over n cases [{intervals(table)}]. {conventions(table)}", ""])
 
 
 def latex_table(summaries: Sequence[Summary]) -> str:
@@ -177,7 +177,7 @@ def latex_table(summaries: Sequence[Summary]) -> str:
 def csv_table(summaries: Sequence[Summary]) -> str:
     """One line for each summary, full precision; empty where there is no value."""
     names = ("method", "region", "metric", "convention", "unit", "n",
-             "mean", "sd", "low", "high", "median", "infinite", "undefined")  # fmt: skip
+             "mean", "sd", "low", "high", "median", "infinite", "undefined", "interval")  # fmt: skip
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(names)
@@ -185,6 +185,12 @@ def csv_table(summaries: Sequence[Summary]) -> str:
         values = [getattr(summary, name) for name in names]
         writer.writerow(["" if value is None else value for value in values])
     return buffer.getvalue()
+
+
+def intervals(table: Table) -> str:
+    """What the intervals are and how they were found: ``95 % interval of the mean: Student t``."""
+    found = dict.fromkeys(summary.interval for summary in table.cells.values() if summary.interval)
+    return "95 % interval of the mean" + (f": {'; '.join(found)}" if found else "")
 
 
 def conventions(table: Table) -> str:
