@@ -246,3 +246,10 @@ def test_wrong_words_about_sources(table: dict[str, Any], table_: str, key: dict
     base[table_] = {**base[table_], **key}
     with pytest.raises(RecipeError, match=re.escape(says)):
         make_recipe(base)
+
+
+@pytest.mark.parametrize("monitor", ["PSNRR", "Sharpness"])
+def test_a_monitor_that_cannot_choose_is_refused(table: dict[str, Any], tmp_path: Path, monitor: str) -> None:
+    wrong = {**table, "training": {**table["training"], "monitor": monitor}}
+    with pytest.raises(RecipeError, match=f"training.monitor = '{monitor}': choose a metric"):
+        train(make_recipe(wrong), tmp_path / "run", device="cpu")

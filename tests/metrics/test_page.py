@@ -16,7 +16,7 @@ def test_every_metric_has_a_section_and_a_true_row(metric):
     row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{metric.name}` |"))
     _, _, unit, better, perfect, ranged, outside, _ = (cell.strip() for cell in row.split("|"))
     assert unit == {"data": "of the data"}.get(metric.unit, metric.unit)
-    assert better == ("higher" if metric.higher_is_better else "lower")
+    assert better == {True: "higher", False: "lower", None: "neither"}[metric.higher_is_better]
     assert (math.inf if perfect == "inf" else float(perfect)) == metric.best
     assert ranged == ("yes" if metric.needs_range else "no")
     assert (outside != "no") is metric.sees_outside

@@ -197,7 +197,7 @@ def wilcoxon(
 def rank_biserial(differences: Sequence[float] | np.ndarray) -> float:
     """Effect size r = (W₊ - W₋) / (W₊ + W₋), with W the sums of ranks of |difference| by sign, in [-1, 1].
 
-    1: every subject rises; 0: rises and falls weigh the same. Zeros are dropped, as in the test; 0 for zeros alone.
+    1: every subject rises; 0: rises and falls weigh the same, or nothing moves. Zeros are dropped, as in the test.
 
     Raises:
         InputError: a value is not finite.

@@ -52,6 +52,7 @@ def train(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     chosen = pick_device(device)
+    _better_side(recipe.training.monitor)
     _demand_weights(recipe)
     run = start(recipe, Path(out), resume=resume, force=force, workers=workers)
     learn(run, chosen.type, resume=resume)
@@ -104,11 +105,22 @@ def learn(run: Run, device: str, *, resume: bool = False) -> None:
         fabric,
         run.folder,
         recipe_hash=recipe.hash,
-        higher_is_better=METRICS[settings.monitor].higher_is_better,
+        higher_is_better=_better_side(settings.monitor),
         validate=lambda step, monitor: validate(method, run, step, monitor),
         keep=lambda step: save_model(as_model(method, run, step), run.folder / "model"),
         resume=resume,
     )
+
+
+def _better_side(monitor: str) -> bool:
+    """Whether a higher value of the metric is better; refuses one that cannot choose weights."""
+    ranked = {n: m.higher_is_better for n, m in METRICS.items() if m.higher_is_better is not None}
+    if monitor not in ranked:
+        raise RecipeError(
+            f"training.monitor = {monitor!r}: choose a metric that says which weights are better: "
+            f"{', '.join(ranked)}"
+        )
+    return ranked[monitor]
 
 
 def validate(method: Method, run: Run, step: int, monitor: Monitor) -> dict[str, float]:

@@ -3,16 +3,35 @@
 ``METRICS`` maps a name as shown in tables to the metric and its facts. A metric is one file, one line here.
 """
 
+from transmodal.metrics.artefact import ARTEFACT_ENERGY
 from transmodal.metrics.mae import MAE
 from transmodal.metrics.metric import Metric
 from transmodal.metrics.ms_ssim import MS_SSIM
+from transmodal.metrics.nmi import NMI
 from transmodal.metrics.nmse import NMSE
+from transmodal.metrics.pcc import PCC
 from transmodal.metrics.psnr import PSNR
+from transmodal.metrics.sharpness import SHARPNESS
+from transmodal.metrics.shifted import SHIFT_PSNR, SHIFT_SSIM
 from transmodal.metrics.slice_consistency import SLICE_CONSISTENCY
 from transmodal.metrics.ssim import SSIM
 
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in (MAE, NMSE, PSNR, SSIM, MS_SSIM, SLICE_CONSISTENCY)
+    metric.name: metric
+    for metric in (
+        MAE,
+        NMSE,
+        PSNR,
+        SSIM,
+        MS_SSIM,
+        NMI,
+        PCC,
+        SHARPNESS,
+        SHIFT_PSNR,
+        SHIFT_SSIM,
+        SLICE_CONSISTENCY,
+        ARTEFACT_ENERGY,
+    )
 }
 
 __all__ = ["METRICS", "Metric"]

@@ -22,7 +22,7 @@ class Metric:
         name: as shown in tables.
         function: ``f(prediction, reference, mask)``, with ``data_range=`` where ``needs_range``.
         unit: ``data`` (the unit of the volumes), ``dB``, or ``1`` for a pure number.
-        higher_is_better: which way is up.
+        higher_is_better: which way is up; None where neither is, and ``best`` is in between.
         best: the value of a perfect prediction.
         needs_range: whether it depends on a data range.
         summary: one line.
@@ -33,7 +33,7 @@ class Metric:
     name: str
     function: Callable[..., float]
     unit: Literal["data", "dB", "1"]
-    higher_is_better: bool
+    higher_is_better: bool | None
     best: float
     needs_range: bool
     summary: str

@@ -36,7 +36,8 @@ def choose_cases(cases: Sequence[Shown], rows: Sequence[Row], method: str | None
     """
     named = {shown.case: shown for shown in cases}
     picked: dict[str, list[str]] = {}
-    lead = next((row for row in rows if row.method == method and row.metric in METRICS), None)
+    ranks = {name for name, metric in METRICS.items() if metric.higher_is_better is not None}
+    lead = next((row for row in rows if row.method == method and row.metric in ranks), None)
     if lead is not None and len(named) > first:
         key = (lead.method, lead.region, lead.metric)
         ranked = sorted(
