@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -63,3 +64,24 @@ def run(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "tiny"
     train(recipe, out, device="cpu")
     return out
+
+
+@pytest.fixture(scope="session")
+def challenge() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Prediction, truth (HU) and mask in (z, y, x) order, for which the SynthRAD challenges' code was run."""
+    z, y, x = np.indices((20, 24, 28)).astype(float)
+    truth = np.round(600 * np.sin(x / 5) * np.cos(y / 7) + 300 * np.cos(z / 3) - 100)
+    truth[5:8, 10:12, 12:16] = 3500
+    truth[12:14, 6:9, 5:8] = -2000
+    made = truth + np.round(80 * np.sin((x + 2 * y + 3 * z) / 5)) + 8 * (((x * y + z) % 11) - 5)
+    mask = ((z - 9.5) / 9) ** 2 + ((y - 11.5) / 10) ** 2 + ((x - 13.5) / 12) ** 2 <= 1
+    return torch.from_numpy(made)[None], torch.from_numpy(truth)[None], torch.from_numpy(mask)
+
+
+@pytest.fixture(scope="session")
+def large_challenge(
+    challenge: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The same, every voxel five times along each axis: 100 × 113 × 131, so five scales fit without padding."""
+    grown = [np.kron(v.squeeze().numpy(), np.ones((5, 5, 5)))[:, :113, :131] for v in challenge]
+    return torch.from_numpy(grown[0])[None], torch.from_numpy(grown[1])[None], torch.from_numpy(grown[2] > 0)

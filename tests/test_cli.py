@@ -183,7 +183,10 @@ def test_options_are_frozen() -> None:
         "prepare": ["dataset", "mask_tool", "out", "settings", "voice", "workers"],
         "train": ["device", "force", "out", "recipe", "resume", "settings", "voice"],
         "synthesize": ["device", "force", "images", "mask", "model", "out", "settings", "voice"],
-        "evaluate": ["data_range", "mask", "method", "out", "prediction", "reference", "target", "voice"],
+        "evaluate": [
+            *("data_range", "labels", "mask", "method", "out", "passport"),
+            *("prediction", "reference", "target", "voice"),
+        ],
         "robustness": ["device", "draws", "kind", "moved", "out", "runs", "sizes", "voice"],
         "report": ["folder", "out", "voice"],
         "download": ["name", "to", "voice"],

@@ -34,3 +34,12 @@ def test_a_method_of_your_own(table: dict[str, Any], tmp_path: Path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     recipe = make_recipe({**table, "method": {"name": "my_lab.wavy", "knots": 8}})
     assert "my_lab.wavy" in train(recipe, tmp_path / "run", device="cpu")
+
+
+def test_two_folders_to_a_passport(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(FOLDER / "03_two_folders_to_a_passport.py"))["main"](tmp_path)
+    printed = capsys.readouterr().out
+    assert "| synthrad2025 | MS-SSIM |" in printed
+    # White noise of 40 to 47 HU against 53 to 60: every subject is better, 2 / 2⁸.
+    assert "n = 8, p = 0.00781, rank-biserial r = -1.00" in printed
+    assert (tmp_path / "scores_theirs" / "passport.json").is_file()

@@ -223,6 +223,10 @@ class Evaluate:
     """Modality, where the reference holds several (and for its unit and range): FLAIR, CT, FA …"""
     data_range: float | None = None
     """Range for PSNR and SSIM in the data's unit; else the modality's, else the reference's own."""
+    labels: Path | None = None
+    """A label map, or a folder of them: lesion and healthy rest are scored apart in the passport."""
+    passport: bool = False
+    """Score under every named convention, side by side: passport.md and passport.json."""
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:
@@ -232,9 +236,9 @@ class Evaluate:
 
         rows = evaluate(
             self.prediction, self.reference, out=self.out, mask=self.mask, method=self.method,
-            data_range=self.data_range, target=self.target,
+            data_range=self.data_range, target=self.target, labels=self.labels, passport=self.passport,
         )  # fmt: skip
-        print(markdown_table(summarise(rows)))
+        print((self.out / "passport.md").read_text() if self.passport else markdown_table(summarise(rows)))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -11,7 +12,6 @@ from transmodal.data.grid import Grid
 from transmodal.data.prepare import prepare
 from transmodal.data.volume import Volume, read_volume, write_volume
 from transmodal.errors import InputError, PartialFailure, RecipeError
-from transmodal.evaluation import evaluate as module
 from transmodal.evaluation.evaluate import evaluate
 from transmodal.evaluation.table import read_rows
 
@@ -32,7 +32,7 @@ def save(path, values, affine=AFFINE, **options):
 def said(monkeypatch):
     """Sentences for the user."""
     sentences = []
-    monkeypatch.setattr(module, "warn", sentences.append)
+    monkeypatch.setattr(sys.modules[evaluate.__module__], "warn", sentences.append)
     return sentences
 
 

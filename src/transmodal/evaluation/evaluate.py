@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from transmodal.data.files import write_json
 from transmodal.data.grid import Grid
-from transmodal.data.modality import modality
+from transmodal.data.modality import Modality, modality
 from transmodal.data.volume import Volume, read_volume
 from transmodal.errors import InputError, PartialFailure, RecipeError
+from transmodal.evaluation.comparison import Comparison
 from transmodal.evaluation.pairs import Matching, Pair, find_pairs
+from transmodal.evaluation.passport import Passport, take_passport, write_passport
 from transmodal.evaluation.score import score
 from transmodal.evaluation.summary import summarise, write_summary
 from transmodal.evaluation.table import Row, write_rows
@@ -28,13 +31,16 @@ def evaluate(
     method: str = "prediction",
     data_range: float | None = None,
     target: str | None = None,
+    labels: Path | None = None,
+    passport: bool = False,
 ) -> list[Row]:
     """Compare predicted volumes with measured ones.
 
-    Writes ``evaluation.csv``, ``evaluation.json`` and ``report.json``. Everything is computed
-    on whole volumes, in the unit of the files. Both grids must be the same; volumes are turned and flipped to
-    RAS+, never resampled. Files are written after the last case, so an evaluation that fails leaves what
-    ``out`` held before.
+    Writes ``evaluation.csv``, ``evaluation.json`` and ``report.json``, and with ``passport`` also
+    ``passport.md`` and ``passport.json``. One case is in memory at a time. Everything is computed on whole
+    volumes, in the unit of the files. Both grids must be the same; volumes are turned and flipped to RAS+, never
+    resampled. Files are written after the last case, so an evaluation that fails leaves what ``out`` held
+    before.
 
     Args:
         prediction: a volume or a folder; for the names see :func:`transmodal.evaluation.pairs.find_pairs`.
@@ -46,6 +52,9 @@ def evaluate(
         data_range: R of PSNR, SSIM, MS-SSIM. None for the width of the target's physical window (CT 4095, FA 1),
             and for a target without one, max - min of each reference in its mask.
         target: name of the modality, for its unit and window, and to choose among several.
+        labels: a label map (for all cases), a folder, a dataset or a table, for the passport's regions. None for
+            those that the reference dataset names.
+        passport: score under every convention that applies, see :mod:`transmodal.evaluation.conventions`.
 
     Returns:
         The rows of ``evaluation.csv``.
@@ -59,14 +68,20 @@ def evaluate(
         raise RecipeError(f"data_range = {data_range}: give the width of the physical range, above 0")
     kind = modality(target or "reference")
     size = kind.window[1] - kind.window[0] if data_range is None and kind.window is not None else data_range
-    found = find_pairs(prediction, reference, mask, target)
+    found = find_pairs(prediction, reference, mask, target, labels)
     _warn(found)
     rows: list[Row] = []
+    passports: list[Passport] = []
     done: list[Pair] = []
     failures = dict(found.failures)
     for pair in track(found.pairs, "evaluating"):
         try:
-            rows += _evaluate(pair, method=method, data_range=size, unit=kind.unit)
+            case = _read(pair, with_labels=passport)
+            if passport:
+                passports.append(_passport(case, pair.case, method, kind, data_range))
+                rows += passports[-1].rows
+            else:
+                rows += score(*case[:3], case=pair.case, method=method, data_range=size, unit=kind.unit)
             done.append(pair)
         except InputError as problem:
             failures[pair.case] = str(problem)
@@ -80,10 +95,13 @@ def evaluate(
         "method": method,
         "data_range": size,
         "target": target,
+        "labels": None if labels is None else str(labels),
         "failures": failures,
         "without_prediction": found.without_prediction,
     }
     write_summary(out / "evaluation.json", summarise(rows), settings)
+    if passport:
+        write_passport(out, passports, settings)
     write_json(out / "report.json", manifest(done, out, method=method, target=target))
     if failures:
         listed = "; ".join(failures.values())
@@ -116,12 +134,15 @@ def manifest(pairs: Sequence[Pair], out: Path, *, method: str, target: str | Non
     }
 
 
-def _evaluate(pair: Pair, *, method: str, data_range: float | None, unit: str) -> list[Row]:
+def _read(pair: Pair, *, with_labels: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Prediction, reference, mask and labels of a case, on one grid."""
     prediction, reference = read_volume(pair.prediction), read_volume(pair.reference)
     made, truth = _on_one_grid(prediction, reference)
-    inside = None
+    inside = marks = None
     if pair.mask is not None:
         inside = _on_one_grid(read_volume(pair.mask, label=True), reference)[0].data[0] != 0
+    if with_labels and pair.labels is not None:
+        marks = _on_one_grid(read_volume(pair.labels, label=True), reference)[0].data[0]
     if made.data.shape != truth.data.shape:
         raise InputError(
             f"{pair.prediction} has {len(made.data)} channel(s) and {pair.reference} {len(truth.data)}; "
@@ -129,7 +150,19 @@ def _evaluate(pair: Pair, *, method: str, data_range: float | None, unit: str) -
         )
     if inside is not None and not np.any(inside):
         raise InputError(f"{pair.mask}: the mask of case {pair.case!r} has no voxel; check the mask")
-    return score(made.data, truth.data, inside, case=pair.case, method=method, data_range=data_range, unit=unit)
+    return made.data, truth.data, inside, marks
+
+
+def _passport(
+    volumes: tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None],
+    case: str,
+    method: str,
+    kind: Modality,
+    data_range: float | None,
+) -> Passport:
+    made, truth = (torch.from_numpy(np.array(volume, dtype=np.float64)) for volume in volumes[:2])
+    inside, marks = (None if v is None else torch.from_numpy(np.array(v)) for v in volumes[2:])
+    return take_passport(Comparison(made, truth, inside, marks, kind, data_range), case=case, method=method)
 
 
 def _on_one_grid(volume: Volume, reference: Volume) -> tuple[Volume, Volume]:

@@ -13,6 +13,7 @@ from transmodal.errors import InputError, RecipeError, nearest
 
 _MADE = re.compile(r"(?P<case>.+?)_(?:synth-|desc-synth_)(?P<target>[^_]+)")
 _MASK = re.compile(r"(?P<case>.+?)(?:_desc-[^_]+)?_mask")
+_LABELS = re.compile(r"(?P<case>.+?)(?:_desc-[^_]+)?_(?:labels|seg|dseg)")
 _TABLES = (".tsv", ".csv")
 
 
@@ -26,6 +27,7 @@ class Pair:
         reference: the volume that was measured.
         mask: where voxels count; None for everywhere.
         sources: modality → the volumes that the prediction was made from, where they are known.
+        labels: a label map; None where there is none.
     """
 
     case: str
@@ -33,6 +35,7 @@ class Pair:
     reference: Path
     mask: Path | None = None
     sources: Mapping[str, Path] = field(default_factory=dict)
+    labels: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,12 @@ class _Reference:
     path: Path
     mask: Path | None = None
     sources: Mapping[str, Path] = field(default_factory=dict)
+    labels: Path | None = None
 
 
-def find_pairs(prediction: Path, reference: Path, mask: Path | None, target: str | None) -> Matching:
+def find_pairs(
+    prediction: Path, reference: Path, mask: Path | None, target: str | None, labels: Path | None = None
+) -> Matching:
     """Match two files, or two folders by the names of the cases.
 
     Args:
@@ -68,12 +74,13 @@ def find_pairs(prediction: Path, reference: Path, mask: Path | None, target: str
         mask: one volume for all cases, a folder with ``<case>.nii.gz`` or ``<case>_mask.nii.gz``, or a
             dataset or table that names masks. None for the masks of the reference dataset, if it has any.
         target: name of the modality; chooses among several.
+        labels: as ``mask``, with ``<case>_labels.nii.gz``, ``_seg`` or ``_dseg``. A case may lack them.
 
     Raises:
         InputError: nothing there, or a file against a folder.
         RecipeError: a dataset with several modalities and no ``target``.
     """
-    for path in (prediction, reference, *([mask] if mask else [])):
+    for path in (prediction, reference, *(path for path in (mask, labels) if path)):
         if not path.exists():
             raise InputError(f"{path}: there is no such file or folder; check the path")
     if prediction.is_file():
@@ -83,19 +90,24 @@ def find_pairs(prediction: Path, reference: Path, mask: Path | None, target: str
             )
         case = _name(prediction, target)[0]
         known = {case: _Reference(reference)}
-        return _match({case: [prediction]}, known, mask, reference)
+        return _match({case: [prediction]}, known, mask, labels, reference)
     if reference.is_file() and reference.suffix not in _TABLES:
         raise InputError(f"{prediction} is a folder and {reference} is a file: give two files or two folders")
     made = _predictions(prediction, target)
     if not made:
         raise InputError(f"{prediction}: there is no .nii or .nii.gz file of any case in this folder")
-    return _match(made, _references(reference, target), mask, reference)
+    return _match(made, _references(reference, target), mask, labels, reference)
 
 
 def _match(
-    made: Mapping[str, list[Path]], known: Mapping[str, _Reference], mask: Path | None, where: Path
+    made: Mapping[str, list[Path]],
+    known: Mapping[str, _Reference],
+    mask: Path | None,
+    labels: Path | None,
+    where: Path,
 ) -> Matching:
     masks = None if mask is None else _masks(mask, known)
+    maps = {} if labels is None else _label_maps(labels, known)
     pairs, failures = [], {}
     for case, files in made.items():
         if len(files) > 1:
@@ -110,7 +122,8 @@ def _match(
         else:
             found = known[case]
             chosen = found.mask if masks is None else masks[case]
-            pairs.append(Pair(case, files[0], found.path, chosen, found.sources))
+            own = found.labels if labels is None else maps.get(case)
+            pairs.append(Pair(case, files[0], found.path, chosen, found.sources, own))
     return Matching(pairs, failures, sorted(set(known) - set(made)))
 
 
@@ -184,7 +197,7 @@ def _of_dataset(reference: Path, target: str | None) -> dict[str, _Reference]:
     for case in cases:
         if wanted in case.images:
             sources = {name: case.images[name] for name in names if name in case.images and name != wanted}
-            found[case.name] = _Reference(case.images[wanted], case.mask, sources)
+            found[case.name] = _Reference(case.images[wanted], case.mask, sources, case.labels)
     if not found:
         raise InputError(f"{reference}: no case has {wanted}{nearest(wanted, names)}; change --target")
     return found
@@ -196,15 +209,26 @@ def _has_table(folder: Path) -> bool:
 
 def _masks(mask: Path, known: Mapping[str, _Reference]) -> dict[str, Path]:
     """Case → its mask."""
-    if mask.is_file() and mask.suffix not in _TABLES:
-        return dict.fromkeys(known, mask)
-    if mask.is_dir() and not _has_table(mask) and (files := _volumes(mask)):
-        found = {}
-        for path in files:
-            named = _MASK.fullmatch(stem(path))
-            found[named["case"] if named else stem(path)] = path
-        return found
-    return {case.name: case.mask for case in _cases(mask) if case.mask is not None}
+    found = _by_name(mask, known, _MASK)
+    return {case.name: case.mask for case in _cases(mask) if case.mask is not None} if found is None else found
+
+
+def _label_maps(labels: Path, known: Mapping[str, _Reference]) -> dict[str, Path]:
+    """Case → its label map."""
+    found = _by_name(labels, known, _LABELS)
+    if found is None:
+        return {case.name: case.labels for case in _cases(labels) if case.labels is not None}
+    return found
+
+
+def _by_name(place: Path, known: Mapping[str, _Reference], pattern: re.Pattern[str]) -> dict[str, Path] | None:
+    """Case → its file: one file for all, or a flat folder of them; None for a dataset or a table."""
+    if place.is_file() and place.suffix not in _TABLES:
+        return dict.fromkeys(known, place)
+    if place.is_dir() and not _has_table(place) and (files := _volumes(place)):
+        names = {path: pattern.fullmatch(stem(path)) for path in files}
+        return {found["case"] if found else stem(path): path for path, found in names.items()}
+    return None
 
 
 def _cases(dataset: Path) -> list[CaseFiles]:

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Shaped
 
 from transmodal.errors import InputError, RecipeError, nearest
+from transmodal.evaluation.comparison import DataRange, measure
 from transmodal.evaluation.table import Row
 from transmodal.metrics import METRICS
 
@@ -53,30 +54,15 @@ def score(
     _check(prediction, reference, mask, case)
     truth = reference if mask is None else reference[:, mask]
     _check_reference(truth, case, needs_range=data_range is None and any(METRICS[m].needs_range for m in metrics))
-    size = data_range if data_range is not None else float(truth.max()) - float(truth.min())
+    own = DataRange(float(truth.max()) - float(truth.min()), "range=reference")
+    size = own if data_range is None else DataRange(data_range, f"range={data_range:.10g}")
     x, y = (torch.from_numpy(np.array(v, dtype=np.float64)) for v in (prediction, reference))
     inside = None if mask is None else torch.from_numpy(np.array(mask))
-    rows = []
-    for name in metrics:
-        metric = METRICS[name]
-        words = [f"{sum(n > 1 for n in y.shape[1:])}d", "whole" if mask is None else "masked"]
-        if metric.needs_range:
-            words.append("range=reference" if data_range is None else f"range={data_range:.10g}")
-        words.append(metric.detail(y, inside))
-        value = metric(x, y, inside, data_range=size)
-        rows.append(
-            Row(
-                case=case,
-                method=method,
-                region="volume" if mask is None and region == "mask" else region,
-                metric=name,
-                convention=" ".join(word for word in words if word),
-                value=value,
-                unit=unit if metric.unit == "data" else metric.unit,
-                n=int(truth[0].size),
-            )
-        )
-    return rows
+    where = "volume" if mask is None and region == "mask" else region
+    return [
+        Row(case, method, s.region, s.metric, s.convention, s.value, s.unit, s.n)
+        for s in measure(x, y, inside, metrics, size, region=where, unit=unit)
+    ]
 
 
 def _check(prediction: np.ndarray, reference: np.ndarray, mask: np.ndarray | None, case: str) -> None:

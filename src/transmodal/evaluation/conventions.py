@@ -1,0 +1,286 @@
+"""Conventions: the named ways in which this field computes one and the same score.
+
+A convention says which voxels count, what happens to values first, what the data range is, and what is averaged.
+The metrics are those of :mod:`transmodal.metrics`; here is only what is done around them. Numbers of two
+conventions must never stand in one column.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import isfinite, isinf, isnan
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from transmodal.evaluation.comparison import Comparison, DataRange, Score, measure
+from transmodal.metrics import METRICS
+from transmodal.metrics.region import box
+from transmodal.metrics.synthrad import HU_2023, HU_2025, ms_ssim_2025, ssim_2023
+
+BASIC = ("MAE", "NMSE", "PSNR", "SSIM", "MS-SSIM")
+STRICT = (
+    *BASIC, "NMI", "PCC", "Sharpness", "ShiftPSNR", "ShiftSSIM", "SliceConsistency", "ArtefactEnergy",
+)  # fmt: skip
+COLOUR = ("MAE", "PSNR", "SSIM", "MS-SSIM")
+"""Of volumes with three channels. A metric that needs colour goes here."""
+
+LUMINANCE = ("SSIM", "MS-SSIM")
+_REC_601 = (0.299, 0.587, 0.114)
+
+Measure = Callable[[Comparison], Iterator[Score]]
+
+
+@dataclass(frozen=True)
+class Convention:
+    """One way to compute scores.
+
+    Attributes:
+        name: as in the first word of the tidy table's convention (``strict`` and ``volume`` go without).
+        summary: what it is for, one sentence.
+        mask: which voxels count.
+        window: what happens to the values first.
+        data_range: R.
+        average: what a value is the mean of.
+        missing: why it does not apply to a comparison; empty where it does.
+        measure: the scores.
+    """
+
+    name: str
+    summary: str
+    mask: str
+    window: str
+    data_range: str
+    average: str
+    missing: Callable[[Comparison], str]
+    measure: Measure
+
+
+def _always(c: Comparison) -> str:
+    return ""
+
+
+def _needs_mask(c: Comparison) -> str:
+    if c.mask is None:
+        return "there is no mask; give --mask"
+    return "" if bool(c.mask.any()) else "the mask has no voxel"
+
+
+def _needs_hu(c: Comparison) -> str:
+    if c.kind.unit != "HU":
+        return "it is defined for CT in HU; give --target CT if this is CT"
+    if min(c.reference.shape[1:]) < 7:
+        return "its window needs 7 voxels along each axis"
+    return _needs_mask(c)
+
+
+def _needs_fa(c: Comparison) -> str:
+    return "" if c.kind.name == "FA" else "it is defined for FA; give --target FA if this is FA"
+
+
+def _needs_colour(c: Comparison) -> str:
+    return "" if len(c.reference) == 3 else f"it needs three channels, the volumes have {len(c.reference)}"
+
+
+def _needs_lesion(c: Comparison) -> str:
+    if c.labels is None:
+        return "there is no label map; give --labels"
+    lesion, rest = _regions(c)
+    if not bool(lesion.any()):
+        return "the label map marks no voxel that counts"
+    return "" if bool(rest.any()) else "the label map leaves no healthy voxel"
+
+
+def _needs_positive(c: Comparison) -> str:
+    if float(c.reference.min()) < 0:
+        return "the reference has values below 0, so a slice's maximum is no scale"
+    return "" if float(c.reference.max()) > 0 else "the reference has no value above 0"
+
+
+def _regions(c: Comparison) -> tuple[Tensor, Tensor]:
+    """Lesion and the rest, both in the mask where there is one."""
+    assert c.labels is not None
+    lesion = c.labels != 0
+    inside = torch.ones_like(lesion) if c.mask is None else c.mask
+    return lesion & inside, ~lesion & inside
+
+
+def _strict(c: Comparison) -> Iterator[Score]:
+    yield from measure(
+        c.prediction, c.reference, c.mask, STRICT, c.range_in(c.mask), region="mask", unit=c.kind.unit
+    )
+
+
+def _volume(c: Comparison) -> Iterator[Score]:
+    yield from measure(c.prediction, c.reference, None, BASIC, c.range_in(None), region="volume", unit=c.kind.unit)
+
+
+def _box(c: Comparison) -> Iterator[Score]:
+    assert c.mask is not None
+    around = box(c.mask, 0)
+    cut = replace(
+        c, prediction=c.prediction[:, *around], reference=c.reference[:, *around], mask=None, labels=None
+    )
+    size = cut.range_in(None)
+    yield from measure(
+        cut.prediction, cut.reference, None, BASIC, size, region="box", unit=c.kind.unit, lead="box"
+    )
+
+
+def _by_slice(
+    c: Comparison,
+    *,
+    name: str,
+    metrics: Sequence[str],
+    masked: bool = False,
+    own_maximum: bool = False,
+) -> Iterator[Score]:
+    """Every axial slice by itself, then the mean over the slices with a finite value."""
+    mask = c.mask if masked else None
+    size = DataRange(1.0, "range=1") if own_maximum else c.range_in(mask)
+    found: dict[str, list[Score]] = {metric: [] for metric in metrics}
+    undefined = 0
+    # Slice after slice in memory: cheaper to read than every 182nd voxel.
+    made, truth = (volume.movedim(3, 0).contiguous()[..., None] for volume in (c.prediction, c.reference))
+    for z, (x, y) in enumerate(zip(made, truth, strict=True)):
+        inside = None if mask is None else mask[..., z : z + 1]
+        if inside is not None and not bool(inside.any()):
+            continue
+        if own_maximum:
+            tops = float(x.max()), float(y.max())
+            if not min(tops) > 0:
+                undefined += 1
+                continue
+            x, y = x / tops[0], y / tops[1]
+        region = "mask" if masked else "volume"
+        for score in measure(x, y, inside, metrics, size, region=region, unit=c.kind.unit, lead=name):
+            found[score.metric].append(score)
+    for metric in metrics:
+        scores = found[metric]
+        values = [score.value for score in scores if isfinite(score.value)]
+        if scores:
+            yield replace(
+                scores[0],
+                unit="1" if own_maximum and METRICS[metric].unit == "data" else scores[0].unit,
+                value=sum(values) / len(values) if values else float("nan"),
+                n=len(values),
+                infinite=sum(isinf(score.value) for score in scores),
+                undefined=undefined + sum(isnan(score.value) for score in scores),
+            )
+
+
+def _clipped(c: Comparison, window: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    return c.prediction.clamp(*window), c.reference.clamp(*window)
+
+
+def _synthrad(c: Comparison, *, year: int, window: tuple[float, float]) -> Iterator[Score]:
+    assert c.mask is not None
+    inside, low, high = c.mask, window[0], window[1]
+    size = DataRange(high - low, f"range={high - low:.10g}")
+    lead, clip = f"synthrad{year}", f"clip={low:.10g}..{high:.10g}"
+    say = partial(measure, inside=inside, region="mask", unit="HU", data_range=size)
+    yield from say(c.prediction, c.reference, metrics=("MAE",), lead=lead)
+    yield from say(*_clipped(c, window), metrics=("PSNR",), lead=f"{lead} {clip}")
+    # The challenges' arrays run to left, posterior, superior; halving depends on the direction.
+    x, y, turned = c.prediction.flip(1, 2), c.reference.flip(1, 2), inside.flip(0, 1)
+    name, value = ("SSIM", ssim_2023(x, y, turned)) if year == 2023 else ("MS-SSIM", ms_ssim_2025(x, y, turned))
+    words = f"{lead} {clip} 3d masked {size.words} window=uniform7"
+    yield Score("mask", name, words, value, "1", int(inside.sum()), size.words.removeprefix("range="))
+
+
+def _brasyn(c: Comparison) -> Iterator[Score]:
+    lesion, rest = _regions(c)
+    size = c.range_in(lesion | rest)
+    for region, inside in (("lesion", lesion), ("healthy", rest)):
+        yield from measure(
+            c.prediction, c.reference, inside, ("MAE", "PSNR", "SSIM"), size,
+            region=region, unit=c.kind.unit, lead="regions",
+        )  # fmt: skip
+
+
+def _fa(c: Comparison) -> Iterator[Score]:
+    region, lead = "mask" if c.mask is not None else "volume", "fa clip=0..1"
+    size = DataRange(1.0, "range=1")
+    yield from measure(
+        *_clipped(c, (0.0, 1.0)), c.mask, ("MAE", "PSNR", "SSIM"), size, region=region, unit="1", lead=lead
+    )
+    for who, volume in (("prediction", c.prediction), ("reference", c.reference)):
+        values = volume.flatten() if c.mask is None else volume[:, c.mask].flatten()
+        for name, out in (("below 0", values < 0), ("above 1", values > 1)):
+            words = f"fa {'whole' if c.mask is None else 'masked'}"
+            yield Score(region, f"voxels {name} ({who})", words, float(out.sum()), "voxels", len(values))
+
+
+def _colour(c: Comparison) -> Iterator[Score]:
+    region = "mask" if c.mask is not None else "volume"
+    size = c.range_in(c.mask)
+    yield from measure(
+        c.prediction, c.reference, c.mask, COLOUR, size, region=region, unit=c.kind.unit, lead="colour"
+    )
+    x, y = _luminance(c.prediction), _luminance(c.reference)
+    yield from measure(x, y, c.mask, LUMINANCE, size, region=region, unit=c.kind.unit, lead="colour luminance")
+
+
+def _luminance(volume: Float[Tensor, "3 X Y Z"]) -> Float[Tensor, "1 X Y Z"]:
+    """Y of Rec. 601: 0.299 R + 0.587 G + 0.114 B."""
+    return torch.tensordot(volume.new_tensor([_REC_601]), volume, dims=1)
+
+
+_PHYSICAL = "given, else the physical window's width, else max - min of the reference in the voxels that count"
+_ALL = (
+    Convention(
+        "strict", "What we recommend: the volume as a whole, in the mask, nothing changed.", "the mask", "none",
+        _PHYSICAL, "voxels of a volume", _needs_mask, _strict,
+    ),
+    Convention(
+        "volume", "Every voxel of the file; background flatters.", "none", "none", _PHYSICAL, "voxels of a volume",
+        _always, _volume,
+    ),
+    Convention(
+        "box", "Every voxel of the smallest box around the mask.", "bounding box of the mask", "none", _PHYSICAL,
+        "voxels of the box", _needs_mask, _box,
+    ),
+    Convention(
+        "slice-mean", "Mean over whole axial slices, each scored by itself (2D SSIM).", "none", "none", _PHYSICAL,
+        "axial slices", _always, partial(_by_slice, name="slice-mean", metrics=BASIC),
+    ),
+    Convention(
+        "slice-mask", "Mean over axial slices, each scored in the mask (2D SSIM).", "the mask, slice by slice",
+        "none", _PHYSICAL, "axial slices with a voxel in the mask", _needs_mask,
+        partial(_by_slice, name="slice-mask", metrics=("MAE", "PSNR", "SSIM"), masked=True),
+    ),
+    Convention(
+        "slice-max", "As in much published code: each slice of both volumes is divided by its own maximum first.",
+        "none", "each slice / its own maximum", "1", "axial slices with a value above 0", _needs_positive,
+        partial(_by_slice, name="slice-max", metrics=("MAE", "PSNR", "SSIM"), own_maximum=True),
+    ),
+    Convention(
+        "synthrad2023", "The SynthRAD2023 challenge, exactly: its SSIM has a uniform window of 7 voxels.",
+        "the mask",
+        "PSNR, SSIM: clipped to -1024..3000 HU; SSIM: -1024 outside the mask; MAE: none", "4024",
+        "voxels of a volume (SSIM: 3 voxels or more from every face)", _needs_hu,
+        partial(_synthrad, year=2023, window=HU_2023),
+    ),
+    Convention(
+        "synthrad2025", "The SynthRAD2025 challenge, exactly: luminance at every scale, padding to 97 voxels.",
+        "the mask", "PSNR, MS-SSIM: clipped to -1024..3071 HU; MS-SSIM: -1024 outside the mask; MAE: none", "4095",
+        "voxels of a volume", _needs_hu, partial(_synthrad, year=2025, window=HU_2025),
+    ),
+    Convention(
+        "regions", "As in BraSyn: the lesion and the healthy rest apart.",
+        "labels that are not 0, and the rest of the mask", "none",
+        f"{_PHYSICAL} (of both regions together)", "voxels of a region", _needs_lesion, _brasyn,
+    ),
+    Convention(
+        "fa", "FA in its physical range; values outside are counted.", "the mask, else all", "clipped to 0..1",
+        "1", "voxels of a volume", _needs_fa, _fa,
+    ),
+    Convention(
+        "colour", "Colour pooled over its channels, and the structure of its luminance (Rec. 601).",
+        "the mask, else all", "none", _PHYSICAL, "voxels of a volume", _needs_colour, _colour,
+    ),
+)  # fmt: skip
+
+CONVENTIONS: dict[str, Convention] = {convention.name: convention for convention in _ALL}
+"""Name → convention, in the order of the passport."""
