@@ -160,7 +160,11 @@ def _passport(
     kind: Modality,
     data_range: float | None,
 ) -> Passport:
-    made, truth = (torch.from_numpy(np.array(volume, dtype=np.float64)) for volume in volumes[:2])
+    # Metrics compute in float64, slab by slab; float32 on disk is kept as it is.
+    made, truth = (
+        torch.from_numpy(np.array(v, dtype=np.float32 if v.dtype == np.float32 else np.float64))
+        for v in volumes[:2]
+    )
     inside, marks = (None if v is None else torch.from_numpy(np.array(v)) for v in volumes[2:])
     return take_passport(Comparison(made, truth, inside, marks, kind, data_range), case=case, method=method)
 
