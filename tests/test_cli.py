@@ -184,7 +184,7 @@ def test_options_are_frozen() -> None:
         "train": ["device", "force", "out", "recipe", "resume", "settings", "voice"],
         "synthesize": ["device", "force", "images", "mask", "model", "out", "settings", "voice"],
         "evaluate": [
-            *("data_range", "labels", "mask", "method", "out", "passport"),
+            *("data_range", "features", "labels", "mask", "method", "out", "passport"),
             *("prediction", "reference", "target", "voice"),
         ],
         "robustness": ["device", "draws", "kind", "moved", "out", "runs", "sizes", "voice"],

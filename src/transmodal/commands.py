@@ -227,6 +227,8 @@ class Evaluate:
     """A label map, or a folder of them: lesion and healthy rest are scored apart in the passport."""
     passport: bool = False
     """Score under every named convention, side by side: passport.md and passport.json."""
+    features: Path | None = None
+    """VGG-19's weights, for the passport's LPIPS, FID and KID."""
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:
@@ -237,6 +239,7 @@ class Evaluate:
         rows = evaluate(
             self.prediction, self.reference, out=self.out, mask=self.mask, method=self.method,
             data_range=self.data_range, target=self.target, labels=self.labels, passport=self.passport,
+            features=self.features,
         )  # fmt: skip
         print((self.out / "passport.md").read_text() if self.passport else markdown_table(summarise(rows)))
 

@@ -97,6 +97,10 @@ def _needs_positive(c: Comparison) -> str:
     return "" if float(c.reference.max()) > 0 else "the reference has no value above 0"
 
 
+def _needs_network(c: Comparison) -> str:
+    return "no network is named; give --features with the file of VGG-19's weights (see `transmodal download`)"
+
+
 def _regions(c: Comparison) -> tuple[Tensor, Tensor]:
     """Lesion and the rest, both in the mask where there is one."""
     assert c.labels is not None
@@ -288,6 +292,11 @@ _ALL = (
     Convention(
         "colour", "Colour pooled over its channels, and the structure of its luminance (Rec. 601).",
         "the mask, else all", "none", _PHYSICAL, "voxels of a volume", _needs_colour, _colour,
+    ),
+    Convention(
+        "features", "What VGG-19 sees: LPIPS with weights of 1, and FID and KID over all cases.",
+        "the mask, else all; black outside", "clipped to the range", _PHYSICAL, "axial slices", _needs_network,
+        lambda c: iter(()),  # transmodal.evaluation.features measures it, where there is a network
     ),
 )  # fmt: skip
 

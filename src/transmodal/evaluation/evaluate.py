@@ -14,8 +14,9 @@ from transmodal.data.modality import Modality, modality
 from transmodal.data.volume import Volume, read_volume
 from transmodal.errors import InputError, PartialFailure, RecipeError
 from transmodal.evaluation.comparison import Comparison
+from transmodal.evaluation.features import load_extractor
 from transmodal.evaluation.pairs import Matching, Pair, find_pairs
-from transmodal.evaluation.passport import Passport, take_passport, write_passport
+from transmodal.evaluation.passport import Passport, cohort, take_passport, write_passport
 from transmodal.evaluation.score import score
 from transmodal.evaluation.summary import summarise, write_summary
 from transmodal.evaluation.table import Row, write_rows
@@ -33,6 +34,7 @@ def evaluate(
     target: str | None = None,
     labels: Path | None = None,
     passport: bool = False,
+    features: Path | None = None,
 ) -> list[Row]:
     """Compare predicted volumes with measured ones.
 
@@ -55,6 +57,9 @@ def evaluate(
         labels: a label map (for all cases), a folder, a dataset or a table, for the passport's regions. None for
             those that the reference dataset names.
         passport: score under every convention that applies, see :mod:`transmodal.evaluation.conventions`.
+        features: the file of VGG-19's weights, for the passport's LPIPS, FID and KID. None leaves them out, and
+        the
+            passport says so.
 
     Returns:
         The rows of ``evaluation.csv``.
@@ -68,6 +73,7 @@ def evaluate(
         raise RecipeError(f"data_range = {data_range}: give the width of the physical range, above 0")
     kind = modality(target or "reference")
     size = kind.window[1] - kind.window[0] if data_range is None and kind.window is not None else data_range
+    extractor = load_extractor(features) if features is not None and passport else None
     found = find_pairs(prediction, reference, mask, target, labels)
     _warn(found)
     rows: list[Row] = []
@@ -78,7 +84,8 @@ def evaluate(
         try:
             case = _read(pair, with_labels=passport)
             if passport:
-                passports.append(_passport(case, pair.case, method, kind, data_range))
+                comparison = _compare(case, kind, data_range)
+                passports.append(take_passport(comparison, case=pair.case, method=method, extractor=extractor))
                 rows += passports[-1].rows
             else:
                 rows += score(*case[:3], case=pair.case, method=method, data_range=size, unit=kind.unit)
@@ -87,6 +94,7 @@ def evaluate(
             failures[pair.case] = str(problem)
     if not rows:
         raise InputError(_nothing(failures, prediction, reference))
+    rows += cohort(passports) if passports else []
     write_rows(out / "evaluation.csv", rows)
     settings = {
         "prediction": str(prediction),
@@ -96,6 +104,7 @@ def evaluate(
         "data_range": size,
         "target": target,
         "labels": None if labels is None else str(labels),
+        "features": None if extractor is None else extractor.origin,
         "failures": failures,
         "without_prediction": found.without_prediction,
     }
@@ -153,20 +162,18 @@ def _read(pair: Pair, *, with_labels: bool) -> tuple[np.ndarray, np.ndarray, np.
     return made.data, truth.data, inside, marks
 
 
-def _passport(
+def _compare(
     volumes: tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None],
-    case: str,
-    method: str,
     kind: Modality,
     data_range: float | None,
-) -> Passport:
+) -> Comparison:
     # Metrics compute in float64, slab by slab; float32 on disk is kept as it is.
     made, truth = (
         torch.from_numpy(np.array(v, dtype=np.float32 if v.dtype == np.float32 else np.float64))
         for v in volumes[:2]
     )
     inside, marks = (None if v is None else torch.from_numpy(np.array(v)) for v in volumes[2:])
-    return take_passport(Comparison(made, truth, inside, marks, kind, data_range), case=case, method=method)
+    return Comparison(made, truth, inside, marks, kind, data_range)
 
 
 def _on_one_grid(volume: Volume, reference: Volume) -> tuple[Volume, Volume]:

@@ -13,8 +13,10 @@ from transmodal.data.files import write_json, write_text
 from transmodal.errors import InputError
 from transmodal.evaluation.comparison import Comparison, Score
 from transmodal.evaluation.conventions import CONVENTIONS, Convention
+from transmodal.evaluation.features import Seen, cohort_rows, look
 from transmodal.evaluation.summary import Summary, summarise
 from transmodal.evaluation.table import Row
+from transmodal.nn.features import VGG19
 
 _AT_ONCE = 2
 """Conventions that are computed at the same time; each holds working memory of its own."""
@@ -29,12 +31,14 @@ class Passport:
         method: what made the prediction.
         scores: name of a convention → its scores.
         absent: name of a convention → why it has none.
+        seen: what a network saw; None without one.
     """
 
     case: str
     method: str
     scores: Mapping[str, Sequence[Score]]
     absent: Mapping[str, str]
+    seen: Seen | None = None
 
     @property
     def rows(self) -> list[Row]:
@@ -57,6 +61,7 @@ def take_passport(
     case: str = "case",
     method: str = "prediction",
     conventions: Iterable[Convention] = tuple(CONVENTIONS.values()),
+    extractor: VGG19 | None = None,
 ) -> Passport:
     """Score one case under every convention that applies to it.
 
@@ -65,6 +70,7 @@ def take_passport(
         case: name of the subject.
         method: what made the prediction.
         conventions: which; all by default.
+        extractor: the network of ``features``, see :func:`transmodal.evaluation.features.load_extractor`.
 
     Raises:
         InputError: none applies.
@@ -75,9 +81,13 @@ def take_passport(
     pairs = [(convention.name, answer) for convention, answer in zip(asked, answers, strict=True)]
     scores = {name: answer for name, answer in pairs if not isinstance(answer, str)}
     absent = {name: answer for name, answer in pairs if isinstance(answer, str)}
+    seen = None
+    if extractor is not None and absent.pop("features", ""):
+        seen = look(comparison, extractor)
+        scores["features"] = [seen.score]
     if not scores:
         raise InputError(f"case {case!r}: no convention applies: {'; '.join(dict.fromkeys(absent.values()))}")
-    return Passport(case, method, scores, absent)
+    return Passport(case, method, scores, absent, seen)
 
 
 def _under(convention: Convention, comparison: Comparison) -> list[Score] | str:
@@ -103,6 +113,9 @@ def write_passport(out: Path, passports: Sequence[Passport], settings: Mapping[s
         "summary": [
             {"convention_name": name, "data_range": said} | asdict(summary)
             for name, said, summary in _summaries(passports)
+        ],
+        "cohort": [
+            asdict(row) | {"value": row.value if math.isfinite(row.value) else None} for row in cohort(passports)
         ],
         "scores": [
             {"case": p.case, "method": p.method, "convention_name": name}
@@ -137,9 +150,16 @@ def passport_table(passports: Sequence[Passport]) -> str:
                  said or "–", convention.mask, convention.window, convention.average,
                  str(summary.n), _span([score.n for score in scores]), _left_out(summary, scores))  # fmt: skip
         lines.append(_line(cells))
+    features = CONVENTIONS["features"]
+    for row in cohort(passports):
+        cells = ("features", row.metric, _number(row.value), "", "as above", features.mask, features.window,
+                 "axial slices of all cases", str(len(passports)), str(row.n),
+                 "needs more slices than its 512 features" if math.isnan(row.value) else "")  # fmt: skip
+        lines.append(_line(cells))
     hows = dict.fromkeys(s.interval for _, _, s in _summaries(passports) if s.interval)
     if hows:
         lines += ["", f"Means over cases [95 % interval of the mean: {'; '.join(hows)}]."]
+    lines += [f"\nFeatures: {origin}." for origin in dict.fromkeys(p.seen.origin for p in passports if p.seen)]
     absent: dict[tuple[str, str], list[str]] = {}
     for p in passports:
         for name, why in p.absent.items():
@@ -150,6 +170,11 @@ def passport_table(passports: Sequence[Passport]) -> str:
         who = "" if len(cases) == len(passports) else f" ({', '.join(cases[:5])}{' …' * (len(cases) > 5)})"
         lines.append(f"- {name}{who}: {why}.")
     return "\n".join([*lines, ""])
+
+
+def cohort(passports: Sequence[Passport]) -> list[Row]:
+    """Scores of all cases together: FID and KID; none without a network."""
+    return list(cohort_rows([p.seen for p in passports if p.seen is not None], passports[0].method))
 
 
 def _summaries(passports: Sequence[Passport]) -> list[tuple[str, str, Summary]]:
