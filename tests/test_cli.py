@@ -92,6 +92,21 @@ def test_the_whole_job_in_commands(call: Run, cohort: Path, recipe_file: Path, t
     assert "--resume" in err
 
 
+def test_a_passport(call: Run, cohort: Path, tmp_path: Path) -> None:
+    one, other = (cohort / case / "FA.nii.gz" for case in ("sub-001", "sub-002"))
+    words = ("evaluate", one, other, "--target", "FA", "--passport", "--out", tmp_path / "e", "-q")
+    code, out, err = call(*words)
+    assert (code, err) == (0, "")
+    assert out.startswith("| convention | metric | value |")
+    assert "- strict: there is no mask; give --mask." in out
+    names = {row.convention.split()[0] for row in read_rows(tmp_path / "e" / "evaluation.csv")}
+    assert {"3d", "slice-mean", "slice-max", "fa"} <= names
+    assert json.loads((tmp_path / "e" / "passport.json").read_text())["scores"]
+    code, _, err = call(*words, "--features", tmp_path / "gone.pth")
+    assert code == 3
+    assert "gone.pth: the weights 'vgg19' are not there" in err
+
+
 def test_list_and_show(call: Run) -> None:
     code, out, _ = call("list", "--json")
     methods = json.loads(out)

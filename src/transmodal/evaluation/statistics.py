@@ -190,7 +190,7 @@ def wilcoxon(
 
     if len(np.unique(np.abs(kept))) < len(kept) <= _EXACT_WITH_TIES:
         return _by_signs(kept, alternative)
-    method = "exact" if len(kept) <= 50 and len(np.unique(np.abs(kept))) == len(kept) else "approx"
+    method = "exact" if len(kept) <= 50 and len(np.unique(np.abs(kept))) == len(kept) else "asymptotic"
     return float(stats.wilcoxon(kept, alternative=alternative, method=method).pvalue)
 
 
