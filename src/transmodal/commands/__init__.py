@@ -1,0 +1,21 @@
+"""The commands: small dataclasses whose fields are the options, with ``run()``; there is no logic here.
+
+Slow imports happen inside ``run()``, so that ``--help`` answers at once. Data go to stdout, everything else
+to stderr.
+"""
+
+from transmodal.commands.about import Doctor, Download, List, Show
+from transmodal.commands.data import Audit, Plan, Prepare
+from transmodal.commands.runs import Demo, Evaluate, Report, Robustness, Synthesize, Train
+from transmodal.commands.voice import Voice
+
+COMMANDS = (
+    Demo, Audit, Plan, Prepare, Train, Synthesize, Evaluate, Robustness, Report, Download, List, Show, Doctor,
+)  # fmt: skip
+
+Command = (
+    Demo | Audit | Plan | Prepare | Train | Synthesize | Evaluate | Robustness | Report | Download | List | Show
+    | Doctor
+)  # fmt: skip
+
+__all__ = ["COMMANDS", "Command", "Voice"]

@@ -1,0 +1,171 @@
+"""Commands that train, use, judge and report."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from transmodal.commands.voice import Speak, Voice, Words
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train on a digital phantom, synthesise held-out heads, judge and report. About two minutes on two cores."""
+
+    out: Path = Path("demo")
+    """Folder to write: report.html, evaluation.csv, synthesis/, model/."""
+    seed: int = 0
+    """Of the phantom and of the training."""
+    force: bool = False
+    """Replace what an earlier demo wrote there."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.experiment.demo import demo
+
+        for line in demo(self.out, seed=self.seed, force=self.force):
+            print(line)
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a recipe's method, keep the best model, judge it and both floors on the held-out cases."""
+
+    recipe: Positional[Path]
+    """A TOML file; see recipes/."""
+    settings: Words = ()
+    """key=value words that override it: data.path=SCANS training.steps=500"""
+    out: Path = field(kw_only=True)
+    """Folder of the run: model/, last/, log.jsonl, evaluation.csv."""
+    resume: bool = False
+    """Go on with the run in --out as if it had never stopped."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    force: bool = False
+    """Replace an earlier run in --out."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.data.workers import cores
+        from transmodal.experiment.train import train
+        from transmodal.recipe import load_recipe
+
+        recipe = load_recipe(self.recipe, self.settings)
+        print(train(
+            recipe, self.out, resume=self.resume, device=self.device, force=self.force, workers=cores()
+        ))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Synthesize:
+    """Make the missing scan, on exactly the grid of the one that is given."""
+
+    model: Positional[Path]
+    """A model folder (RUN/model)."""
+    images: Words
+    """The model's sources in order, or NAME=FILE words; or one folder or table for a batch."""
+    out: Path = field(kw_only=True)
+    """A .nii.gz file, or a folder (for a batch always a folder)."""
+    mask: Path | None = None
+    """Where the head is; otherwise it is found in the first source."""
+    settings: Annotated[tuple[str, ...], arg(name="set")] = ()
+    """key=value of the recipe's [inference]: planes=["axial","coronal","sagittal"] batch_size=16"""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    force: bool = False
+    """Overwrite files that exist."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.inference.files import synthesize_paths
+
+        for path in synthesize_paths(
+            self.model, self.images, self.out, mask=self.mask, settings=self.settings,
+            device=self.device, force=self.force,
+        ):  # fmt: skip
+            print(path)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Compare predicted volumes with measured ones: masked, whole-volume, one row per case and metric."""
+
+    prediction: Positional[Path]
+    """A volume, or a folder of volumes."""
+    reference: Positional[Path]
+    """A volume, a folder or a table."""
+    out: Path = field(kw_only=True)
+    """Folder for evaluation.csv and evaluation.json."""
+    mask: Path | None = None
+    """A mask, or a folder of masks; without one the whole volume counts, which flatters."""
+    method: str = "prediction"
+    """Name for the method column."""
+    target: str | None = None
+    """Modality, where the reference holds several (and for its unit and range): FLAIR, CT, FA …"""
+    data_range: float | None = None
+    """Range for PSNR and SSIM in the data's unit; else the modality's, else the reference's own."""
+    labels: Path | None = None
+    """A label map, or a folder of them: lesion and healthy rest are scored apart in the passport."""
+    passport: bool = False
+    """Score under every named convention, side by side: passport.md and passport.json."""
+    features: Path | None = None
+    """VGG-19's weights, for the passport's LPIPS, FID and KID."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.evaluation.evaluate import evaluate
+        from transmodal.evaluation.summary import summarise
+        from transmodal.reporting.tables import markdown_table
+
+        rows = evaluate(
+            self.prediction, self.reference, out=self.out, mask=self.mask, method=self.method,
+            data_range=self.data_range, target=self.target, labels=self.labels, passport=self.passport,
+            features=self.features,
+        )  # fmt: skip
+        print((self.out / "passport.md").read_text() if self.passport else markdown_table(summarise(rows)))
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Judge runs again on their test cases with the sources moved against each other."""
+
+    runs: Words
+    """Folders of runs, or NAME=FOLDER; those with one name are folds of one method."""
+    out: Path = field(kw_only=True)
+    """Folder for robustness.csv, .md, .png, and offsets.csv."""
+    kind: Literal["translation", "subvoxel", "rotation", "scaling", "warp"] = "translation"
+    """In whole voxels, in fractions of a voxel, in degrees, in percent, in mm."""
+    sizes: tuple[float, ...] = (0, 1, 2, 4)
+    """The largest motion of every point of the curve."""
+    moved: tuple[str, ...] = ()
+    """Which sources; by default all but the first."""
+    draws: int = 3
+    """Motions of each case and size."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.experiment.robustness import robustness
+
+        print(robustness(
+            self.runs, self.out, kind=self.kind, sizes=self.sizes, moved=self.moved, draws=self.draws,
+            device=self.device,
+        ))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Report:
+    """One self-contained HTML page from a run or an evaluation."""
+
+    folder: Positional[Path]
+    """A run's folder, or one that evaluate wrote."""
+    out: Path | None = None
+    """The page; by default report.html in the folder."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.reporting.html import report
+
+        print(report(self.folder, self.out))
