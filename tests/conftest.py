@@ -85,3 +85,14 @@ def large_challenge(
     """The same, every voxel five times along each axis: 100 × 113 × 131, so five scales fit without padding."""
     grown = [np.kron(v.squeeze().numpy(), np.ones((5, 5, 5)))[:, :113, :131] for v in challenge]
     return torch.from_numpy(grown[0])[None], torch.from_numpy(grown[1])[None], torch.from_numpy(grown[2] > 0)
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict[str, np.ndarray]:
+    """Images by formula, 256 × 256 in float64 and [0, 1], for which values of metrics are known: A, B, RGB1, RGB2."""
+    i, j = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
+    one = 0.5 + 0.25 * np.sin(2 * np.pi * i / 17) + 0.2 * np.cos(2 * np.pi * (2 * i + 3 * j) / 41)
+    two = 0.9 * one + 0.05 + 0.05 * np.sin(2 * np.pi * i * j / 997)
+    first = np.stack([one, 0.6 * one, 0.5 * (1 - one)])
+    second = np.stack([two, 0.55 * two, 0.45 * (1 - two)])
+    return {"A": one[None], "B": two[None], "RGB1": first, "RGB2": second}

@@ -51,6 +51,7 @@ def take_two_steps(recipe: Recipe) -> None:
         axis=2 if recipe.task.spatial == 2 else None,
         paired=method.facts.paired,
         step=1,
+        labels=torch.zeros(2, 1, *size, dtype=torch.int32),
     )
     parameters = trained_parameters(method.players())
     optimizers = {p: optimizer(own.values(), recipe.training.optimizer_of(p)) for p, own in parameters.items()}

@@ -24,8 +24,10 @@ from transmodal.evaluation.score import score
 from transmodal.evaluation.summary import summarise, write_summary
 from transmodal.evaluation.table import Row, write_rows
 from transmodal.experiment.run import Run
+from transmodal.errors import RecipeError
 from transmodal.inference.predict import predict
 from transmodal.methods._method import Method
+from transmodal.metrics import METRICS
 from transmodal.shapes import Mask, Voxels
 
 
@@ -40,6 +42,8 @@ class Judged:
         reference: in judged units.
         mask: where it counts.
         scale: the judged units.
+        source: the first source as it was shown, grey, from 0 to 1 of its window; None where it is missing or has no
+            window.
     """
 
     case: str
@@ -48,6 +52,7 @@ class Judged:
     reference: Voxels
     mask: Mask
     scale: Scale
+    source: Voxels | None = None
 
 
 def judge(
@@ -76,28 +81,64 @@ def judge(
         fill=case.fits[recipe.data.targets[0]].background,
         case=case.name,
     )
-    start = 0
+    start, shown = 0, _shown(recipe.data.sources[0], images, case)
     for target in recipe.data.targets:
         channels = modality(target).channels
         scale = scale_of(target, case.fits[target])
         made = scale.of_prediction(answer[start : start + channels])
         start += channels
-        yield Judged(case.name, target, made, scale.of_reference(case.values(target)), mask, scale)
+        yield Judged(case.name, target, made, scale.of_reference(case.values(target)), mask, scale, shown)
+
+
+def _shown(name: str, images: Mapping[str, Voxels], case: PreparedCase) -> Voxels | None:
+    if name not in images or not case.fits[name].bounded:
+        return None
+    return (case.fits[name].apply(images[name]).mean(axis=0, keepdims=True) + 1) / 2
 
 
 def score_judged(judged: Judged, method: str, metrics: Sequence[str], *, region: str = "mask") -> list[Row]:
-    """Rows of the tidy table for one judged volume; ``region`` tells several targets of a case apart."""
-    return score(
-        judged.prediction,
-        judged.reference,
-        judged.mask,
-        case=judged.case,
-        method=method,
-        data_range=judged.scale.data_range,
-        unit=judged.scale.unit,
-        region=region,
-        metrics=metrics,
-    )
+    """Rows of the tidy table for one judged volume; ``region`` tells several targets of a case apart.
+
+    Metrics against the input compare the mean of the prediction's channels, from 0 to 1 of the target's window,
+    with the first source from 0 to 1 of its own.
+
+    Raises:
+        RecipeError: a metric against an input that is missing, or has no window.
+    """
+    own = [name for name in metrics if not METRICS[name].against_input]
+    rows = []
+    if own:
+        rows += score(
+            judged.prediction,
+            judged.reference,
+            judged.mask,
+            case=judged.case,
+            method=method,
+            data_range=judged.scale.data_range,
+            unit=judged.scale.unit,
+            region=region,
+            metrics=own,
+        )
+    if others := [name for name in metrics if METRICS[name].against_input]:
+        if judged.source is None:
+            raise RecipeError(
+                f"{others[0]}: case {judged.case} has no first source with a window to compare with; set "
+                "data.prepare.intensity of it to 'percentile', or leave this metric out"
+            )
+        low, high = judged.scale.window
+        grey = (judged.prediction.mean(axis=0, keepdims=True) - low) / (high - low)
+        rows += score(
+            grey,
+            judged.source,
+            judged.mask,
+            case=judged.case,
+            method=method,
+            data_range=1.0,
+            unit="window",
+            region=region,
+            metrics=others,
+        )
+    return rows
 
 
 def learn_floor(name: str, run: Run) -> Method:

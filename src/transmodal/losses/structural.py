@@ -25,10 +25,13 @@ from transmodal.errors import RecipeError
 from transmodal.nn.gaussian import gaussian_filter
 from transmodal.nn.precision import full_precision
 
-Padding = Literal["symmetric", "valid"]
+Padding = Literal["symmetric", "zeros", "valid"]
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales, fine to coarse (Wang et al. 2003, section 3.2); they sum to 1.0001."""
+
+WINDOWS = (11, 9, 7, 5, 3)
+"""The windows of :func:`window_ssims`."""
 
 _POOL = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
 
@@ -57,8 +60,9 @@ def ssim_map(
         sigma: its standard deviation in voxels.
         k1: constant of the luminance term.
         k2: constant of the contrast term.
-        padding: ``symmetric`` mirrors the image at its faces (c b a | a b c) and keeps its size; ``valid``
-            keeps only windows that lie inside, which is ``window - 1`` voxels less along each axis.
+        padding: ``symmetric`` mirrors the image at its faces (c b a | a b c) and keeps its size; ``zeros`` keeps
+            it, too, and sees zeros outside; ``valid`` keeps only windows that lie inside, which is
+            ``window - 1`` voxels less along each axis.
 
     Raises:
         RecipeError: a range that is not positive, an even window, or one that does not fit (``valid``).
@@ -114,6 +118,30 @@ def ssim(
     return ssim_map(
         prediction, target, data_range=data_range, window=window, sigma=sigma, k1=k1, k2=k2, padding=padding
     ).mean()
+
+
+def window_ssims(
+    prediction: Float[Tensor, "B C *N"],
+    target: Float[Tensor, "B C *N"],
+    *,
+    data_range: float,
+    windows: Sequence[int] = WINDOWS,
+    padding: Padding = "zeros",
+) -> Float[Tensor, " W"]:
+    """SSIM in several Gaussian windows of one σ: not scales, as no image is made smaller. 1 for identical images.
+
+    The sum over windows of ``1 - SSIM`` is the structural loss of Mathur et al. 2025
+    (https://arxiv.org/abs/2412.10452), whose code sees zeros outside the image; it calls it MS-SSIM, which it is not.
+
+    Args:
+        prediction: as in :func:`ssim_map`.
+        target: in the same unit.
+        data_range: as in :func:`ssim_map`.
+        windows: voxels along each edge of every window; the smaller ones cut the Gaussian short.
+        padding: as in :func:`ssim_map`.
+    """
+    values = [ssim(prediction, target, data_range=data_range, window=n, padding=padding) for n in windows]
+    return torch.stack(values)
 
 
 def ms_ssim(

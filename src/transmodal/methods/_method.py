@@ -54,6 +54,8 @@ class Facts:
         handles_missing: whether a source may be missing (``Batch.present``).
         needs_labels: whether training needs a label map.
         spatial: the numbers of spatial axes its networks can be built for.
+        registered: whether the output is pulled to the target voxel by voxel; False where a pair need only show
+            about the same place.
     """
 
     summary: str
@@ -64,6 +66,7 @@ class Facts:
     handles_missing: bool = False
     needs_labels: bool = False
     spatial: tuple[int, ...] = (2, 3)
+    registered: bool = True
 
     def check(self, name: str, task: Task) -> None:
         """Refuse a task that the method cannot do.

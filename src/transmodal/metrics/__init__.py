@@ -4,8 +4,10 @@
 """
 
 from transmodal.metrics.artefact import ARTEFACT_ENERGY
+from transmodal.metrics.ciede2000 import CIEDE2000
+from transmodal.metrics.colourfulness import DELTA_CF
 from transmodal.metrics.mae import MAE
-from transmodal.metrics.metric import Metric
+from transmodal.metrics.metric import Metric, against_input
 from transmodal.metrics.ms_ssim import MS_SSIM
 from transmodal.metrics.nmi import NMI
 from transmodal.metrics.nmse import NMSE
@@ -15,6 +17,8 @@ from transmodal.metrics.sharpness import SHARPNESS
 from transmodal.metrics.shifted import SHIFT_PSNR, SHIFT_SSIM
 from transmodal.metrics.slice_consistency import SLICE_CONSISTENCY
 from transmodal.metrics.ssim import SSIM
+from transmodal.metrics.ssim_windows import SSIM_WINDOWS
+from transmodal.metrics.stsim import STSIM_1, STSIM_2
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -31,6 +35,12 @@ METRICS: dict[str, Metric] = {
         SHIFT_SSIM,
         SLICE_CONSISTENCY,
         ARTEFACT_ENERGY,
+        SSIM_WINDOWS,
+        STSIM_1,
+        STSIM_2,
+        DELTA_CF,
+        CIEDE2000,
+        *(against_input(metric) for metric in (SSIM, MS_SSIM, SSIM_WINDOWS, STSIM_1, STSIM_2)),
     )
 }
 

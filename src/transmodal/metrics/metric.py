@@ -1,7 +1,7 @@
 """Metric: the facts about one metric that tables, reports and tests rely on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from jaxtyping import Bool, Float
@@ -28,6 +28,9 @@ class Metric:
         summary: one line.
         sees_outside: whether voxels outside the mask enter (a window reaches over its border).
         detail: words that belong to the convention and depend on the case, such as the number of scales.
+        colour: whether it needs red, green and blue.
+        slicewise: whether it is a mean over slices, so that it matters along which axis they are taken.
+        against_input: whether the reference is the first source, and the prediction is compared as grey.
     """
 
     name: str
@@ -39,6 +42,9 @@ class Metric:
     summary: str
     sees_outside: bool = False
     detail: Callable[[Tensor, Tensor | None], str] = _nothing
+    colour: bool = False
+    slicewise: bool = False
+    against_input: bool = False
 
     def __call__(
         self,
@@ -59,3 +65,9 @@ class Metric:
         if data_range is None:
             raise RecipeError(f"{self.name} needs a data_range: give the width of the physical range")
         return self.function(prediction, reference, mask, data_range=data_range)
+
+
+def against_input(metric: Metric) -> Metric:
+    """The same metric of how much a prediction looks like the scan it was made from: ``NAME-input``."""
+    summary = f"{metric.summary}, against the first source"
+    return replace(metric, name=f"{metric.name}-input", summary=summary, against_input=True)

@@ -1,6 +1,6 @@
 """What every metric does first: check that prediction, reference and mask belong together, and pick voxels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -61,3 +61,13 @@ def slabs(length: int, voxels_per_layer: int) -> Iterator[tuple[int, int]]:
     step = max(16, _SLAB_VOXELS // max(1, voxels_per_layer))
     for start in range(0, length, step):
         yield start, min(start + step, length)
+
+
+def slice_axis(size: Sequence[int]) -> int:
+    """The axis that slices are taken along by metrics of two dimensions: Z, or the last one of one voxel."""
+    return max((axis for axis in range(3) if size[axis] == 1), default=2)
+
+
+def slices(volume: Shaped[Tensor, "C X Y Z"], axis: int) -> Shaped[Tensor, "N C A B"]:
+    """The slices along an axis, as a batch."""
+    return volume.movedim(axis + 1, 0)

@@ -51,4 +51,5 @@ SLICE_CONSISTENCY = Metric(
     needs_range=False,
     summary="difference of axial slice-to-slice steps, relative to the reference's",
     detail=lambda reference, mask: "axis=2",
+    slicewise=True,
 )

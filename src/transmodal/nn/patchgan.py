@@ -19,19 +19,27 @@ class PatchGAN(nn.Module):
     Args:
         cin: channels in; for a conditional critic those of source and target together.
         spatial: number of spatial axes.
-        width: channels of the first layer; doubled by each further one up to eight times.
+        width: channels of the first layer; doubled by each further one up to ``widest`` times.
         layers: convolutions with a stride of 2. 3 gives the patch of 70, 1 of 16, 5 of 286.
         norm_kind: normalisation of all layers but the first and the last.
+        widest: channels of the widest layers, as a multiple of ``width``.
     """
 
     def __init__(
-        self, cin: int, *, spatial: int = 2, width: int = 64, layers: int = 3, norm_kind: Norm = "batch"
+        self,
+        cin: int,
+        *,
+        spatial: int = 2,
+        width: int = 64,
+        layers: int = 3,
+        norm_kind: Norm = "batch",
+        widest: int = 8,
     ) -> None:
         super().__init__()
         if layers < 1:
             raise ValueError(f"a PatchGAN of {layers} layers has nothing to look with; give at least 1")
         self.receptive_field = 9 * 2**layers - 2
-        widths = [width * min(2**i, 8) for i in range(layers + 1)]
+        widths = [width * min(2**i, widest) for i in range(layers + 1)]
         strides = [2] * layers + [1]
         self.layers = nn.Sequential(
             conv(spatial, cin, widths[0], 4, stride=2, padding=1),

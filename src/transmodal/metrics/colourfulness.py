@@ -1,0 +1,90 @@
+"""delta-CF: how much more or less colourful a prediction is than the reference.
+
+References:
+    Measuring colorfulness in natural images (Hasler and Süsstrunk, 2003), section 6.
+    https://doi.org/10.1117/12.477378
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from transmodal.errors import InputError
+from transmodal.metrics.metric import Metric
+from transmodal.metrics.region import check, chosen, slice_axis
+
+
+def colourfulness(image: Float[Tensor, "3 X Y Z"], mask: Bool[Tensor, "X Y Z"] | None = None) -> float:
+    """CF = √(σ²_rg + σ²_yb) + 0.3 √(μ²_rg + μ²_yb), in the unit of the image, from 0; 0 for any grey image.
+
+    rg = R - G and yb = (R + G) / 2 - B keep their signs, as in the paper; some code takes their absolute values
+    first, which gives other numbers. σ is that of the population.
+
+    Args:
+        image: red, green, blue.
+        mask: True where a voxel counts; None for all.
+    """
+    red, green, blue = chosen(image, mask)
+    opponents = torch.stack([red - green, (red + green) / 2 - blue])
+    spread = float(opponents.var(dim=1, correction=0).sum())
+    offset = float(opponents.mean(dim=1).square().sum())
+    return math.sqrt(spread) + 0.3 * math.sqrt(offset)
+
+
+def delta_cf(
+    prediction: Float[Tensor, "C X Y Z"],
+    reference: Float[Tensor, "C X Y Z"],
+    mask: Bool[Tensor, "X Y Z"] | None = None,
+    *,
+    data_range: float,
+) -> float:
+    """Mean over slices of |CF(prediction) - CF(reference)| / R, from 0.
+
+    Slices are axial, or the only ones there are where an axis is one voxel long; slices without a voxel of the
+    mask do not count. It says nothing of which colour is where: see CIEDE2000 for that.
+
+    Args:
+        prediction: colour, in physical units.
+        reference: in the same unit.
+        mask: True where a voxel counts; None for all.
+        data_range: R, 255 for 8 bits; 255 times the value is the usual scale of CF.
+
+    Raises:
+        InputError: shapes differ, the mask is empty, or the images are not colour.
+        RecipeError: a range that is not above 0.
+    """
+    check(prediction, reference, mask, data_range)
+    check_colour(reference)
+    axis = slice_axis(reference.shape[1:])
+    differences = []
+    for index in range(reference.shape[axis + 1]):
+        inside = None if mask is None else mask.narrow(axis, index, 1)
+        if inside is None or bool(inside.any()):
+            one, two = (colourfulness(v.narrow(axis + 1, index, 1), inside) for v in (prediction, reference))
+            differences.append(abs(one - two) / data_range)
+    return sum(differences) / len(differences)
+
+
+def check_colour(reference: Tensor) -> None:
+    """Refuse what has no red, green and blue.
+
+    Raises:
+        InputError: another number of channels than three.
+    """
+    if len(reference) != 3:
+        raise InputError(f"the images have {len(reference)} channel(s): this metric is of colour; leave it out")
+
+
+DELTA_CF = Metric(
+    "delta-CF",
+    delta_cf,
+    unit="1",
+    higher_is_better=False,
+    best=0.0,
+    needs_range=True,
+    summary="difference in colourfulness, mean over slices",
+    colour=True,
+    slicewise=True,
+)
