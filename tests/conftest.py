@@ -89,7 +89,7 @@ def large_challenge(
 
 @pytest.fixture(scope="session")
 def golden() -> dict[str, np.ndarray]:
-    """Images by formula, 256 × 256 in float64 and [0, 1], for which values of metrics are known: A, B, RGB1, RGB2."""
+    """Images by formula, 256 × 256 in float64 and [0, 1], of which metrics are known: A, B, RGB1, RGB2."""
     i, j = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
     one = 0.5 + 0.25 * np.sin(2 * np.pi * i / 17) + 0.2 * np.cos(2 * np.pi * (2 * i + 3 * j) / 41)
     two = 0.9 * one + 0.05 + 0.05 * np.sin(2 * np.pi * i * j / 997)

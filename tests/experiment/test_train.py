@@ -33,6 +33,11 @@ SMALL: dict[str, dict[str, Any]] = {
         "width": 4, "critic_width": 4, "patch_width": 2, "patch_hidden": 8,
         "patch_size": 16, "patches": 2, "vgg_taps": ["relu1_1"], "allow_random": True,
     },
+    "segmentation": {"width": 4, "depth": 2},
+    "colorization": {
+        "width": 8, "blocks": 1, "reduction": 8, "critic_width": 4, "critic_layers": 1, "segmenter_width": 4,
+        "allow_random": True,
+    },
 }  # fmt: skip
 
 NAMES = ("sub-001", "sub-002", "sub-003", "sub-004")

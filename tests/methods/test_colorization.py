@@ -51,10 +51,12 @@ def small(**arguments):
 
 
 def bodies(count=8, size=64, seed=0):
-    """Ellipses of five tissues on black; the MRI shows them grey on air of 0.15, and lies up to 3 voxels elsewhere."""
+    """Ellipses of five tissues on black; the MRI shows them on air of 0.15, and lies up to 3 voxels elsewhere."""
     rng = np.random.default_rng(seed)
     grey = np.array([0.15, 0.35, 0.8, 0.55, 0.25, 0.65])
-    colour = np.array([[0, 0, 0], [130, 30, 30], [230, 195, 70], [235, 230, 215], [40, 60, 190], [170, 80, 50]]) / 255
+    colour = (
+        np.array([[0, 0, 0], [130, 30, 30], [230, 195, 70], [235, 230, 215], [40, 60, 190], [170, 80, 50]]) / 255
+    )
     x, y = np.meshgrid(np.linspace(-1, 1, size), np.linspace(-1, 1, size), indexing="ij")
     mri, cryo, labels = [], [], []
     for _ in range(count):
@@ -120,7 +122,7 @@ def test_images_in_the_unit_range_at_all_three_sizes():
             back = method.reverse(torch.rand(1, 3, size, size))
         assert [image.shape for image in images] == [(1, 3, size, size)] * 2
         assert back.shape == (1, 1, size, size)
-        assert all(0 <= image.min() and image.max() <= 1 for image in (*images, back))
+        assert all(image.min() >= 0 and image.max() <= 1 for image in (*images, back))
     with pytest.raises(ValueError, match=r"multiples of 4.*pad"):
         method.colour(torch.zeros(1, 1, 66, 64))
 
@@ -151,7 +153,9 @@ def test_every_parameter_of_the_generators_learns():
     named = trained_parameters(method.players())["generator"]
     torch.stack(list(turn(method, batch).values())).sum().backward(inputs=list(named.values()))
     assert [name for name, p in named.items() if p.grad is None] == []
-    assert all(named[f"{part}.weight"].grad.abs().sum() > 0 for part in ("encoder.at_half.0", "encoder.at_quarter.0"))
+    assert all(
+        named[f"{part}.weight"].grad.abs().sum() > 0 for part in ("encoder.at_half.0", "encoder.at_quarter.0")
+    )
 
 
 def test_decoders_are_separate_or_tied():
@@ -342,7 +346,9 @@ def test_a_switch_changes_only_its_own_part(name):
     assert {n for n, m in whole.named_children() if getattr(cut, n) is None} == parts
     sizes = {n: (count(m), count(getattr(cut, n))) for n, m in whole.named_children() if n not in parts}
     changed = {n for n, (before, after) in sizes.items() if before != after}
-    generators = {"encoder", "reverse"} if "multiscale" in name else {"colour_decoder", "pseudo_decoder", "reverse"}
+    generators = (
+        {"encoder", "reverse"} if "multiscale" in name else {"colour_decoder", "pseudo_decoder", "reverse"}
+    )
     assert changed == (generators if name in ("no gates", "convolutions", "no multiscale") else set())
     learn(cut, bodies(2, 32), 1)
 
@@ -372,7 +378,9 @@ def test_slices_of_all_three_volumes_have_one_index(bodies_on_disk):
     batch = loader.batch(3)
     for place, name in enumerate(batch.cases):
         case = dataset.case(name)
-        tiles = [tile_around(sampling, case.box, 2, k, np.random.default_rng(0)) for k in range(case.grid.shape[2])]
+        tiles = [
+            tile_around(sampling, case.box, 2, k, np.random.default_rng(0)) for k in range(case.grid.shape[2])
+        ]
         mine = batch.labels[place].numpy()
         found = [tile for tile in tiles if np.array_equal(tile.cut(case.labels())[..., 0], mine)]
         assert len(found) == 1
@@ -402,7 +410,7 @@ def tiny(dataset, method, **words):
 
 
 def test_from_a_segmenter_to_a_coloured_volume_on_the_same_grid(bodies_on_disk, tmp_path):
-    """The table of labels is kept; a Model holds the encoder and one decoder; RGB comes out, whole, in any plane."""
+    """The table of labels is kept; a Model holds the encoder and one decoder; RGB comes out in any plane."""
     raw, dataset = bodies_on_disk
     labels = list(range(13))
     judge = {"name": "segmentation", "labels": labels, "width": 4}
@@ -415,8 +423,8 @@ def test_from_a_segmenter_to_a_coloured_volume_on_the_same_grid(bodies_on_disk, 
     }  # fmt: skip
     with pytest.raises(InputError, match="'segmentation'"):
         train(tiny(dataset, {**own, "labels": labels}), tmp_path / "none", device="cpu")
+    other = {**own, "labels": [*labels, 13], "segmenter": str(tmp_path / "judge")}
     with pytest.raises(InputError, match="make them the same"):
-        other = {**own, "labels": [*labels, 13], "segmenter": str(tmp_path / "judge")}
         train(tiny(dataset, other), tmp_path / "other", device="cpu")
     chosen = {**own, "labels": labels, "segmenter": str(tmp_path / "judge")}
     train(tiny(dataset, chosen), tmp_path / "run", device="cpu")
@@ -466,7 +474,9 @@ def test_it_learns_structure_colour_and_background(judged):
         coloured, pseudo = method.eval().colour((batch.source + 1) / 2)
         likeness = ssim(coloured.mean(1, keepdim=True), (batch.source + 1) / 2, data_range=1.0, padding="valid")
         pairs = zip(coloured, c, strict=True)
-        colour = np.mean([abs(colourfulness(one[..., None]) - colourfulness(two[..., None])) for one, two in pairs])
+        colour = np.mean(
+            [abs(colourfulness(one[..., None]) - colourfulness(two[..., None])) for one, two in pairs]
+        )
         right = (method.segmenter(pseudo).argmax(1) == ids).float().mean()
         air = coloured[(ids == 0)[:, None].expand_as(coloured)].mean()
         return likeness.item(), float(colour), right.item(), air.item()

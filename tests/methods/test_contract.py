@@ -193,7 +193,8 @@ def test_a_short_training_beats_the_identity(name: str) -> None:
     if facts.paired and facts.registered:
         assert error < 0.5 * floor
     else:
-        # Without pairs that lie on each other a sign cannot be known from so little; that it learns the range is what is asked.
+        # Without pairs that lie on each other a sign cannot be known from so little; that it learns the range
+        # is what is asked.
         assert made.abs().mean() < 1.5 * source.abs().mean()
 
 

@@ -41,6 +41,17 @@ SMALL: dict[str, dict[str, Any]] = {
         "perceptual_weight": 0.0,
         "r1_every": 2,
     },
+    "segmentation": {"width": 4, "depth": 2},
+    "colorization": {
+        "width": 8,
+        "blocks": 1,
+        "reduction": 8,
+        "critic_width": 4,
+        "critic_layers": 1,
+        "segmenter_width": 4,
+        "allow_random": True,
+        "pool": 2,
+    },
 }
 
 
@@ -54,6 +65,7 @@ def random_batch(step: int) -> Batch:
         mask=torch.ones(2, 1, 16, 16, dtype=torch.bool),
         extent=torch.tensor([[[0.0, 1.0]] * 3] * 2),
         axis=2,
+        labels=torch.randint(0, 47, (2, 1, 16, 16), generator=torch_rng),
     )
 
 

@@ -19,12 +19,12 @@ from transmodal.data.loader import Loader
 from transmodal.data.modality import modality
 from transmodal.data.prepared import PreparedCase
 from transmodal.data.volume import Volume, write_volume
+from transmodal.errors import RecipeError
 from transmodal.evaluation.scale import Scale, scale_of
 from transmodal.evaluation.score import score
 from transmodal.evaluation.summary import summarise, write_summary
 from transmodal.evaluation.table import Row, write_rows
 from transmodal.experiment.run import Run
-from transmodal.errors import RecipeError
 from transmodal.inference.predict import predict
 from transmodal.methods._method import Method
 from transmodal.metrics import METRICS
@@ -42,8 +42,8 @@ class Judged:
         reference: in judged units.
         mask: where it counts.
         scale: the judged units.
-        source: the first source as it was shown, grey, from 0 to 1 of its window; None where it is missing or has no
-            window.
+        source: the first source as it was shown, grey, from 0 to 1 of its window; None where it is missing
+            or has no window.
     """
 
     case: str

@@ -131,7 +131,8 @@ def window_ssims(
     """SSIM in several Gaussian windows of one σ: not scales, as no image is made smaller. 1 for identical images.
 
     The sum over windows of ``1 - SSIM`` is the structural loss of Mathur et al. 2025
-    (https://arxiv.org/abs/2412.10452), whose code sees zeros outside the image; it calls it MS-SSIM, which it is not.
+    (https://arxiv.org/abs/2412.10452), whose code sees zeros outside the image and calls it MS-SSIM, which it is
+    not.
 
     Args:
         prediction: as in :func:`ssim_map`.

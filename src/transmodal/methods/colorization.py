@@ -24,7 +24,6 @@ what is known, and lists the defects of that code that are not repeated.
 
 from typing import ClassVar, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -128,7 +127,9 @@ class Colorization(nn.Module):
     ) -> None:
         super().__init__()
         if not windows or generator_turns < 1:
-            raise ValueError(f"windows = {list(windows)}, generator_turns = {generator_turns}: at least one of each")
+            raise ValueError(
+                f"windows = {list(windows)}, generator_turns = {generator_turns}: at least one of each"
+            )
         self.game = GAMES[gan]
         self.critic_scores = critic_scores
         self.critic_weight, self.generator_turns = critic_weight, generator_turns
@@ -219,7 +220,13 @@ class Colorization(nn.Module):
         return coloured, coloured if self.tied else None if self.pseudo_decoder is None else self.pseudo_decoder(x)
 
     def _generators(
-        self, batch: Batch, m: Tensor, c: Tensor, coloured: Tensor, pseudo: Tensor | None, radiometric: Tensor | None
+        self,
+        batch: Batch,
+        m: Tensor,
+        c: Tensor,
+        coloured: Tensor,
+        pseudo: Tensor | None,
+        radiometric: Tensor | None,
     ) -> dict[str, Tensor]:
         """The terms of L_E,F,G that have a weight, before they are weighted."""
         on, grey = self.weights, _grey(m[:, self.first])

@@ -50,7 +50,7 @@ def ciede2000(
 
 
 def to_lab(rgb: Float[Tensor, "3 V"]) -> Float[Tensor, "3 V"]:
-    """sRGB in [0, 1] → CIE L*a*b* under D65."""
+    """SRGB in [0, 1] → CIE L*a*b* under D65."""
     linear = torch.where(rgb > 0.04045, ((rgb.clamp(min=0) + 0.055) / 1.055).pow(2.4), rgb / 12.92)
     xyz = (rgb.new_tensor(_XYZ) @ linear) / rgb.new_tensor(_WHITE)[:, None]
     x, y, z = torch.where(xyz > (6 / 29) ** 3, xyz.clamp(min=0).pow(1 / 3), xyz * (29 / 6) ** 2 / 3 + 4 / 29)

@@ -36,8 +36,8 @@ def stsim1(
 ) -> float:
     """STSIM-1, at most 1: the mean over 14 bands of (L · K · R01 · R10)^¼ in local windows of 7 voxels.
 
-    Per band, with local means μ and standard deviations σ (Gaussian, σ = 7/6) and first autocorrelations ρ (uniform)
-    of its complex coefficients: L = (2|μx||μy| + C) / (|μx|² + |μy|² + C), K = (2σxσy + C) / (σx² + σy² + C),
+    Per band, with local means μ and standard deviations σ (Gaussian, σ = 7/6) and first autocorrelations ρ
+    (uniform) of its complex coefficients: L = (2|μx||μy| + C) / (|μx|² + |μy|² + C), K = (2σxσy + C) / (σx² + σy² + C),
     R = 1 - ½|ρx - ρy| along either axis, C = 0.001 for images of 0 … 255.
 
     Two-dimensional: the mean over axial slices, or over the only ones there are where an axis is one voxel long.
@@ -66,9 +66,9 @@ def stsim2(
 ) -> float:
     """STSIM-2, at most 1: the mean of the 14 terms of STSIM-1 and of 26 that compare bands with each other.
 
-    These are 1 - ½|ρx - ρy| with ρ the local correlation (uniform window of 7) of the magnitudes of two bands of an
-    undecimated pyramid: neighbouring scales of one orientation (8), and orientations of one scale (18). The rest is
-    as in :func:`stsim1`.
+    These are 1 - ½|ρx - ρy| with ρ the local correlation (uniform window of 7) of the magnitudes of two bands of
+    an undecimated pyramid: neighbouring scales of one orientation (8), and orientations of one scale (18). The
+    rest is as in :func:`stsim1`.
     """
 
     def both(x: Tensor, y: Tensor) -> Tensor:
@@ -188,5 +188,8 @@ STSIM_1, STSIM_2 = (
         summary=f"similarity of textures {what}, slice by slice",
         slicewise=True,
     )
-    for name, function, what in (("STSIM-1", stsim1, "within bands"), ("STSIM-2", stsim2, "within and across bands"))
+    for name, function, what in (
+        ("STSIM-1", stsim1, "within bands"),
+        ("STSIM-2", stsim2, "within and across bands"),
+    )
 )

@@ -87,7 +87,9 @@ class ChannelGate(nn.Module):
         if reduction < 1 or channels % reduction:
             raise ValueError(f"{channels} channels cannot be squeezed {reduction} times; give a divisor")
         hidden = channels // reduction
-        self.gate = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.Sigmoid())
+        self.gate = nn.Sequential(
+            nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.Sigmoid()
+        )
 
     def forward(self, u: Float[Tensor, "B C X Y"]) -> Float[Tensor, "B C X Y"]:
         """The gated channels."""
@@ -96,7 +98,7 @@ class ChannelGate(nn.Module):
 
 
 class CompressionBlock(nn.Module):
-    """Feature compression and activation: a block whose shortcut has a gate, u + gate(u), and may convolve as well.
+    """Feature compression and activation: the shortcut of a block has a gate, u + gate(u); it may convolve, too.
 
     Args:
         channels: in and out.

@@ -181,7 +181,9 @@ class Segmenter(nn.Module):
             return
         facts = read_json(folder / "model.json")
         if not isinstance(facts, dict) or facts.get("method") != "segmentation":
-            raise InputError(f"{folder}: is not a Model of the method 'segmentation'; give one as method.segmenter")
+            raise InputError(
+                f"{folder}: is not a Model of the method 'segmentation'; give one as method.segmenter"
+            )
         stored = facts["arguments"].get("labels")
         if stored is not None and tuple(stored) != self.classes.labels:
             raise InputError(
@@ -216,8 +218,6 @@ class Segmenter(nn.Module):
         scores: Tensor = self.network(image)
         return scores
 
-    def cross_entropy(
-        self, image: Float[Tensor, "B C X Y"], labels: Int[Tensor, "B 1 X Y"]
-    ) -> Float[Tensor, ""]:
+    def cross_entropy(self, image: Float[Tensor, "B C X Y"], labels: Int[Tensor, "B 1 X Y"]) -> Float[Tensor, ""]:
         """Mean over voxels of -log of the probability of the labelled class, in float32."""
         return functional.cross_entropy(self(image).float(), self.classes(labels))

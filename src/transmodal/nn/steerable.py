@@ -8,11 +8,14 @@ References:
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
+
+Spectrum = TypeVar("Spectrum", Tensor, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def steerable_pyramid(
         bands.append(tuple(_image(band) for band in turned))
         if decimated:
             halved += 1
-            spectrum, below = _middle(spectrum), _middle(torch.from_numpy(below)).numpy()
+            spectrum, below = _middle(spectrum), _middle(below)
         spectrum = spectrum * _as(below, images)
     return Pyramid(high, tuple(bands), _image(spectrum).real)
 
@@ -74,7 +77,7 @@ def _as(mask: np.ndarray, images: Tensor) -> Tensor:
     return torch.as_tensor(mask).to(images)
 
 
-def _middle(spectrum: Tensor) -> Tensor:
+def _middle(spectrum: Spectrum) -> Spectrum:
     """The low half of the frequencies along both axes."""
     rows, columns = spectrum.shape[-2:]
     return spectrum[..., rows // 4 : rows // 4 + rows // 2, columns // 4 : columns // 4 + columns // 2]
@@ -87,10 +90,10 @@ def _plane(size: tuple[int, int], halved: int) -> tuple[np.ndarray, np.ndarray]:
     radius = np.hypot(rows[:, None], columns[None])
     middle = (size[0] // 2, size[1] // 2)
     radius[middle] = radius[middle[0], middle[1] - 1]
-    planes = np.log2(radius), np.arctan2(*np.broadcast_arrays(rows[:, None], columns[None]))
+    octaves, angle = np.log2(radius), np.arctan2(*np.broadcast_arrays(rows[:, None], columns[None]))
     for _ in range(halved):
-        planes = tuple(_middle(torch.from_numpy(plane)).numpy() for plane in planes)
-    return planes[0], planes[1]
+        octaves, angle = _middle(octaves), _middle(angle)
+    return octaves, angle
 
 
 @lru_cache(maxsize=32)
