@@ -1,6 +1,6 @@
 """Speed as ratios, both sides interleaved in one run, so that a machine that drifts drifts for both.
 
-    python benchmarks/speed.py [machine | slice | rolling | data]
+    python benchmarks/speed.py [machine | slice | colorization | rolling | data]
 
 Prints Markdown for benchmarks/README.md. Times are medians; ratios are medians of the ratios within a round.
 """
@@ -82,13 +82,22 @@ def training_step(name: str, arguments: dict[str, Any], precision: str, channels
 
 
 def one_slice() -> None:
-    """A slice of 256 × 256, batch of one, through the published generators: eager, compiled, ONNX Runtime."""
-    published = {"pix2pix": "U-Net-256", "macro2micro": "2023 preset"}
+    """The generators of pix2pix and Macro2Micro."""
     arguments = {"macro2micro": {"decoder_slope": 1.0, "perceptual_weight": 0.0}}
+    through({"pix2pix": "U-Net-256", "macro2micro": "2023 preset"}, arguments, "FA")
+
+
+def colorization() -> None:
+    """The colouriser and the generator of CycleGAN."""
+    through({"cyclegan": "ResNet-9", "colorization": "defaults"}, {"colorization": {"decoders": "single"}}, "cryo")
+
+
+def through(published: dict[str, str], arguments: dict[str, dict[str, Any]], target: str) -> None:
+    """A slice of 256 × 256, batch of one, through published generators: eager, compiled, ONNX Runtime."""
     sides: dict[str, Callable[[], Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, label in published.items():
-            method = registry.build(name, Task(targets=("FA",)), arguments.get(name, {}))
+            method = registry.build(name, Task(targets=(target,)), arguments.get(name, {}))
             use_channels_last(method)
             image = torch.rand(1, 1, 256, 256).contiguous(memory_format=torch.channels_last)
             network = Translate(method).eval().requires_grad_(False)
@@ -99,7 +108,7 @@ def one_slice() -> None:
             sides[f"{name}, eager, bf16"] = partial(quietly, network, image, True)
             sides[f"{name}, compiled"] = partial(quietly, compiled, image)
             sides[f"{name}, ONNX Runtime"] = partial(session.run, None, feed)
-        table("One slice of 256 × 256, batch 1", sides)
+        table(f"One slice of 256 × 256 to {target}, batch 1", sides)
 
 
 def rolling() -> None:
@@ -280,5 +289,8 @@ def data() -> None:
 if __name__ == "__main__":
     facts = environment()
     print(f"{facts['processor']}, {facts['cores']} cores, torch {facts['versions']['torch']}, no GPU used")
-    for part in sys.argv[1:] or ("machine", "slice", "rolling", "data"):
-        {"machine": machine, "slice": one_slice, "rolling": rolling, "data": data}[part]()
+    groups = {
+        "machine": machine, "slice": one_slice, "colorization": colorization, "rolling": rolling, "data": data,
+    }  # fmt: skip
+    for part in sys.argv[1:] or groups:
+        groups[part]()

@@ -37,8 +37,8 @@ def stsim1(
     """STSIM-1, at most 1: the mean over 14 bands of (L · K · R01 · R10)^¼ in local windows of 7 voxels.
 
     Per band, with local means μ and standard deviations σ (Gaussian, σ = 7/6) and first autocorrelations ρ
-    (uniform) of its complex coefficients: L = (2|μx||μy| + C) / (|μx|² + |μy|² + C), K = (2σxσy + C) / (σx² + σy² + C),
-    R = 1 - ½|ρx - ρy| along either axis, C = 0.001 for images of 0 … 255.
+    (uniform) of its complex coefficients: L = (2|μx||μy| + C) / (|μx|² + |μy|² + C),
+    K = (2σxσy + C) / (σx² + σy² + C), R = 1 - ½|ρx - ρy| along either axis, C = 0.001 for images of 0 … 255.
 
     Two-dimensional: the mean over axial slices, or over the only ones there are where an axis is one voxel long.
     Colour counts as the mean of its channels. Of a mask the smallest box is looked at, and voxels outside the mask
