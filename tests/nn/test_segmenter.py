@@ -102,10 +102,10 @@ def stripes(seed=0):
 def test_the_method_learns_tissues_and_paints_their_means():
     torch.manual_seed(0)
     task = Task(sources=("cryo",), targets=("T1w",))
-    method = registry.build("segmentation", task, {"labels": LABELS, "width": 4, "depth": 2})
+    method = registry.build("segmentation", task, {"labels": LABELS, "width": 8, "depth": 2})
     optimiser = torch.optim.Adam(method.network.parameters(), 1e-2)
     assert (method.means() == -1).all()
-    for step in range(80):
+    for step in range(60):
         for _, terms in method.objectives(stripes(step)):
             optimiser.zero_grad()
             terms["cross_entropy"].backward()
