@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 
 from transmodal import progress, registry
 from transmodal.data.files import write_json
@@ -52,7 +53,7 @@ class Judged:
     reference: Voxels
     mask: Mask
     scale: Scale
-    source: Voxels | None = None
+    source: Float32[np.ndarray, "1 X Y Z"] | None = None
 
 
 def judge(
@@ -90,7 +91,7 @@ def judge(
         yield Judged(case.name, target, made, scale.of_reference(case.values(target)), mask, scale, shown)
 
 
-def _shown(name: str, images: Mapping[str, Voxels], case: PreparedCase) -> Voxels | None:
+def _shown(name: str, images: Mapping[str, Voxels], case: PreparedCase) -> Float32[np.ndarray, "1 X Y Z"] | None:
     if name not in images or not case.fits[name].bounded:
         return None
     return (case.fits[name].apply(images[name]).mean(axis=0, keepdims=True) + 1) / 2

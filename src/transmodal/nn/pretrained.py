@@ -55,7 +55,7 @@ KNOWN = {
 
 @runtime_checkable
 class Pretrained(Protocol):
-    """A frozen network whose weights come from a file. It is no player, and no checkpoint holds its weights.
+    """A frozen network whose weights come from a file. It is no player, and no Model holds its weights.
 
     Attributes:
         origin: a sentence that says which weights it has now.
