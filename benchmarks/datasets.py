@@ -1,9 +1,10 @@
-"""Datasets for the recipes called *_fa (T1w and FA of a head) and *_pd (T1w, T2w and PDw).
+"""Datasets for the recipes called *_fa (T1w and FA of a head), *_pd (T1w, T2w and PDw) and *_phantom (colours).
 
     python benchmarks/datasets.py phantom OUT                 *_fa: twelve random phantom heads
     python benchmarks/datasets.py heads OUT LABELS            *_fa: simulated on label maps of real heads, 2.3 mm
     python benchmarks/datasets.py slabs OUT TEMPLATES         *_fa: slabs of the MNI152 T1w and the registered FA
     python benchmarks/datasets.py contrasts OUT               *_pd: twelve random phantom heads with lesions
+    python benchmarks/datasets.py colours OUT                 *_phantom: twelve, T1w bent off the section by 6 mm
     python benchmarks/datasets.py pd OUT TEMPLATES            *_pd: slabs of the MNI152 averages avg152
 
 A template is a population average, not a person: its slabs, apart by a gap, are the cases. Nothing learnt from one
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from transmodal.data.grid import Grid
+from transmodal.data.motion import Motion
 from transmodal.data.phantom.anatomy import Anatomy, anatomy_from_labels
 from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
 from transmodal.data.phantom.physics import simulate, stored_as
@@ -39,6 +41,18 @@ def phantom(out: Path) -> None:
 
 def contrasts(out: Path) -> None:
     write_cohort(out, PhantomSettings(subjects=12, contrasts=("T1w", "T2w", "PDw"), lesions=12))
+
+
+def colours(out: Path) -> None:
+    settings = PhantomSettings(
+        subjects=12,
+        size=(64, 64, 64),
+        spacing=3.4,
+        contrasts=("T1w", "cryo"),
+        mask="head",
+        motion={"T1w": Motion(warp_mm=6.0)},
+    )
+    write_cohort(out, settings)
 
 
 def heads(out: Path, labels: Path) -> None:
@@ -91,15 +105,18 @@ def slabs(out: Path, templates: Path, files: Mapping[str, str] = TEMPLATES["slab
     (out / "cases.tsv").write_text("\n".join(rows) + "\n")
 
 
+DRAWN = {"phantom": phantom, "contrasts": contrasts, "colours": colours}
+"""What is made from nothing."""
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("phantom", "contrasts", "heads", *TEMPLATES))
+    parser.add_argument("what", choices=(*DRAWN, "heads", *TEMPLATES))
     parser.add_argument("out", type=Path)
     parser.add_argument("source", type=Path, nargs="?")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    if given.what in ("phantom", "contrasts"):
-        {"phantom": phantom, "contrasts": contrasts}[given.what](given.out)
+    if given.what in DRAWN:
+        DRAWN[given.what](given.out)
     elif given.source is None:
         parser.error(f"{given.what} needs the folder of its source")
     elif given.what == "heads":
