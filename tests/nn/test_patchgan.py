@@ -3,7 +3,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from transmodal.nn.patchgan import PatchGAN
+from transmodal.data.batch import Task
+from transmodal.nn.patchgan import PatchGAN, conditional_critic
 
 
 def count(network):
@@ -46,6 +47,18 @@ def test_values_equal_the_published_stack_of_layers():
 
 def test_scores_of_a_volume():
     assert PatchGAN(1, spatial=3, width=2, layers=2)(torch.zeros(2, 1, 24, 32, 40)).shape == (2, 1, 4, 6, 8)
+
+
+def test_the_conditional_critic_sees_the_source_and_then_the_target():
+    task = Task(sources=("T1w", "T2w"), targets=("FA",))
+    torch.manual_seed(0)
+    critic = conditional_critic(task, width=4, layers=1, norm_kind="instance")
+    x, y = torch.randn(2, 2, 16, 16), torch.randn(2, 1, 16, 16)
+    assert torch.equal(critic(x, y), critic(torch.cat([x, y], dim=1)))
+    assert not torch.equal(critic(x, y), critic(y, x))
+    first = critic.layers[0].weight
+    assert first.shape[1] == 3
+    assert abs(first.std() - 0.02) < 0.005
 
 
 def test_a_critic_needs_a_layer():

@@ -25,7 +25,6 @@ docs/methods/aginet.md says, line by line, what is published and what is our rea
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -36,7 +35,7 @@ from transmodal.methods._method import Facts, Objectives, Players
 from transmodal.nn import init
 from transmodal.nn.cagr import Pool, Rolling, roll
 from transmodal.nn.convnd import Norm, Output
-from transmodal.nn.patchgan import PatchGAN
+from transmodal.nn.patchgan import conditional_critic
 from transmodal.nn.resnet import ResNetGenerator
 from transmodal.nn.resunet import ResUNet
 from transmodal.nn.rolling import Axis, Mode, Path
@@ -128,15 +127,7 @@ class AGINet(nn.Module):
         self.generator = _network(task, backbone, width, depth, norm, output)
         self.replaced = tuple(roll(self.generator, how, _which(self.generator, replace)))
         self.critic = (
-            init.normal(
-                PatchGAN(
-                    task.in_channels + task.out_channels,
-                    spatial=task.spatial,
-                    width=critic_width,
-                    layers=critic_layers,
-                    norm_kind=norm,
-                )
-            )
+            conditional_critic(task, width=critic_width, layers=critic_layers, norm_kind=norm)
             if gan_weight
             else None
         )
@@ -154,9 +145,8 @@ class AGINet(nn.Module):
         fake = G(x)
         terms = {"l1": self.l1_weight * l1(fake, y)}
         if D is not None:
-            scores = D(torch.cat([x, y], dim=1)), D(torch.cat([x, fake.detach()], dim=1))
-            yield "critic", {"adversarial": self.critic_weight * self.game.critic(*scores)}
-            terms["adversarial"] = self.gan_weight * self.game.generator(D(torch.cat([x, fake], dim=1)))
+            yield "critic", {"adversarial": self.critic_weight * self.game.critic(D(x, y), D(x, fake.detach()))}
+            terms["adversarial"] = self.gan_weight * self.game.generator(D(x, fake))
         yield "generator", terms
 
     def translate(self, batch: Batch) -> Float[Tensor, "B Cout *N"]:

@@ -21,7 +21,6 @@ batches of one, and is then the better choice. Several sources and neighbouring 
 
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -31,7 +30,7 @@ from transmodal.losses.pixel import l1
 from transmodal.methods._method import Facts, Objectives, Players
 from transmodal.nn import init
 from transmodal.nn.convnd import Norm, Output, Upsample
-from transmodal.nn.patchgan import PatchGAN
+from transmodal.nn.patchgan import conditional_critic
 from transmodal.nn.unet import UNetGenerator
 
 
@@ -95,15 +94,7 @@ class Pix2Pix(nn.Module):
                 output=output,
             )
         )
-        self.critic = init.normal(
-            PatchGAN(
-                task.in_channels + task.out_channels,
-                spatial=task.spatial,
-                width=critic_width,
-                layers=critic_layers,
-                norm_kind=norm,
-            )
-        )
+        self.critic = conditional_critic(task, width=critic_width, layers=critic_layers, norm_kind=norm)
         self.multiple = self.generator.multiple
 
     def players(self) -> Players:
@@ -116,13 +107,12 @@ class Pix2Pix(nn.Module):
         x, y = batch.source, batch.truth
         fake = G(x)
 
-        scores = D(_pair(x, y)), D(_pair(x, fake.detach()))
-        yield "critic", {"adversarial": self.critic_weight * self.game.critic(*scores)}
+        yield "critic", {"adversarial": self.critic_weight * self.game.critic(D(x, y), D(x, fake.detach()))}
 
         yield (
             "generator",
             {
-                "adversarial": self.game.generator(D(_pair(x, fake))),
+                "adversarial": self.game.generator(D(x, fake)),
                 "l1": self.l1_weight * l1(fake, y),
             },
         )
@@ -131,8 +121,3 @@ class Pix2Pix(nn.Module):
         """G(x)."""
         fake: Tensor = self.generator(batch.source)
         return fake
-
-
-def _pair(x: Float[Tensor, "B Cin *N"], y: Float[Tensor, "B Cout *N"]) -> Float[Tensor, "B Cboth *N"]:
-    """What the conditional critic sees."""
-    return torch.cat([x, y], dim=1)

@@ -5,9 +5,12 @@ References:
     and 6.1.2. https://arxiv.org/abs/1611.07004
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from transmodal.data.batch import Task
+from transmodal.nn import init
 from transmodal.nn.convnd import Norm, conv, needs_bias, norm
 
 
@@ -52,7 +55,17 @@ class PatchGAN(nn.Module):
             self.layers.append(nn.LeakyReLU(0.2))
         self.layers.append(conv(spatial, widths[-1], 1, 4, padding=1))
 
-    def forward(self, x: Float[Tensor, "B C *N"]) -> Float[Tensor, "B 1 *M"]:
-        """Scores: large where a patch looks real. No squashing; the loss decides what they mean."""
-        scores: Tensor = self.layers(x)
+    def forward(self, *images: Float[Tensor, "B _ *N"]) -> Float[Tensor, "B 1 *M"]:
+        """Scores: large where a patch looks real. No squashing; the loss decides what they mean.
+
+        Args:
+            *images: what is seen together; a conditional critic sees the source and then the target.
+        """
+        scores: Tensor = self.layers(torch.cat(images, dim=1))
         return scores
+
+
+def conditional_critic(task: Task, *, width: int, layers: int, norm_kind: Norm) -> PatchGAN:
+    """D(x, y) of pix2pix: a :class:`PatchGAN` for the source and the target of ``task``, initialised as there."""
+    channels = task.in_channels + task.out_channels
+    return init.normal(PatchGAN(channels, spatial=task.spatial, width=width, layers=layers, norm_kind=norm_kind))
