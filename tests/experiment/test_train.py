@@ -38,6 +38,10 @@ SMALL: dict[str, dict[str, Any]] = {
         "width": 8, "blocks": 1, "reduction": 8, "critic_width": 4, "critic_layers": 1, "segmenter_width": 4,
         "allow_random": True,
     },
+    "mrnet": {
+        "width": 4, "stages": 3, "fuse_stages": [1, 2], "mask_stages": [0, 1, 2], "encoder": "sam_tiny",
+        "encoder_size": 32, "allow_random": True, "critic_width": 4, "critic_layers": 1,
+    },
 }  # fmt: skip
 
 NAMES = ("sub-001", "sub-002", "sub-003", "sub-004")

@@ -22,8 +22,9 @@ SMALLER: Mapping[str, Any] = {
     # Two samples of 4 voxels have no statistics worth the name; the paper's batch norm has its own test.
     "norm": "instance",
     "critic_size": (32, 32), "patch_width": 2, "patch_hidden": 8, "patch_size": 16, "patches": 2,
-    # The weights of VGG-19 cannot be part of a test suite.
+    # The weights of VGG-19 and SAM cannot be part of a test suite.
     "allow_random": True, "vgg_taps": ("relu1_1", "relu2_1"), "segmenter_width": 4,
+    "encoder": "sam_tiny", "encoder_size": 64,
 }  # fmt: skip
 """Arguments that make a network small, set wherever a method has them."""
 

@@ -52,6 +52,17 @@ SMALL: dict[str, dict[str, Any]] = {
         "allow_random": True,
         "pool": 2,
     },
+    "mrnet": {
+        "width": 4,
+        "stages": 3,
+        "fuse_stages": (1, 2),
+        "mask_stages": (0, 1, 2),
+        "encoder": "sam_tiny",
+        "encoder_size": 32,
+        "allow_random": True,
+        "critic_width": 4,
+        "critic_layers": 1,
+    },
 }
 
 

@@ -28,6 +28,7 @@ from transmodal.errors import InputError
 from transmodal.inference.predict import InferenceSettings
 from transmodal.methods._method import Method
 from transmodal.nn.convnd import use_channels_last
+from transmodal.nn.pretrained import Pretrained, frozen_networks, load_as_before
 from transmodal.schema import make, plain
 
 FORMAT = "transmodal-model-1"
@@ -117,6 +118,7 @@ def load_model(path: Path | str, device: str | torch.device = "cpu") -> Model:
     method = registry.build(facts["method"], task, facts["arguments"])
     _fill(method, content, weights)
     assert isinstance(method, nn.Module)
+    load_as_before(_read_again(method), facts["about"].get("pretrained", []))
     method.requires_grad_(False).eval().to(device)
     use_channels_last(method)
     return Model(
@@ -170,6 +172,13 @@ def _fill(method: Method, content: bytes, path: Path) -> None:
             f"{path}: does not fit model.json (missing {missing[:3]}, unexpected {unexpected[:3]}); "
             "use the version of Transmodal that model.json names"
         )
+
+
+def _read_again(method: nn.Module) -> list[Pretrained]:
+    """Networks of others that translating needs and whose weights are not in the Model."""
+    assert isinstance(method, Method)
+    needed = [module for name, module in method.named_children() if name not in method.training_only]
+    return [n for part in needed for n in frozen_networks(part) if isinstance(n, nn.Module) and not n.state_dict()]
 
 
 def _card(facts: Mapping[str, Any]) -> str:

@@ -110,3 +110,20 @@ class Method(Protocol):
     def translate(self, batch: Batch) -> Float[Tensor, "B Cout *N"]:
         """The target for these sources, normalised as ``Batch.target`` is."""
         ...
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A method that can be read like an instrument while it trains. What it shows is logged and is in no loss."""
+
+    def readings(self) -> dict[str, Tensor]:
+        """Scalars of the last step, by name."""
+        ...
+
+    def alarms(self, readings: Mapping[str, float]) -> list[str]:
+        """What is wrong, in sentences.
+
+        Args:
+            readings: their means since the last line of the log.
+        """
+        ...

@@ -7,7 +7,9 @@ known must match. A ``.pth`` file is read by torch's restricted reader, which bu
 import hashlib
 import os
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -27,16 +29,32 @@ class Weights:
         url: where it lies.
         sha256: its digest, or the first digits of it that are published; empty where none is.
         licence: what its makers say.
+        hub: the repository of Hugging Face that holds the same weights as ``model.safetensors``; empty for none.
+        saved_as: its name in the cache, where that of the url says too little.
     """
 
     url: str
     sha256: str
     licence: str
+    hub: str = ""
+    saved_as: str = ""
 
     @property
     def filename(self) -> str:
         """Its name in the cache."""
-        return self.url.rsplit("/", 1)[1]
+        return self.saved_as or self.url.rsplit("/", 1)[1]
+
+
+def _sam(file: str, sha256: str, hub: str) -> Weights:
+    url = f"https://dl.fbaipublicfiles.com/segment_anything/{file}"
+    return Weights(url, sha256, "Apache-2.0 (Segment Anything); trained on SA-1B", f"facebook/{hub}")
+
+
+def _sam2(size: str) -> Weights:
+    hub = f"facebook/sam2.1-hiera-{size}"
+    url = f"https://huggingface.co/{hub}/resolve/main/model.safetensors"
+    licence = "Apache-2.0 (SAM 2.1); trained on SA-V and SA-1B"
+    return Weights(url, "", licence, hub, f"sam2.1-hiera-{size}.safetensors")
 
 
 KNOWN = {
@@ -50,6 +68,22 @@ KNOWN = {
         "",
         "MIT (pytorch-AdaIN); after VGG-19 of Simonyan and Zisserman, CC BY 4.0",
     ),
+    "sam-vit-b": _sam(
+        "sam_vit_b_01ec64.pth", "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912", "sam-vit-base"
+    ),
+    "sam-vit-l": _sam(
+        "sam_vit_l_0b3195.pth", "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622", "sam-vit-large"
+    ),
+    "sam-vit-h": _sam(
+        "sam_vit_h_4b8939.pth", "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e", "sam-vit-huge"
+    ),
+    "medsam-vit-b": Weights(
+        "https://zenodo.org/records/10689643/files/medsam_vit_b.pth",
+        "",
+        "Apache-2.0 (MedSAM); trained on public medical images",
+        "wanglab/medsam-vit-base",
+    ),
+    **{f"sam2-hiera-{size}": _sam2(size) for size in ("tiny", "small", "base-plus", "large")},
 }
 
 
@@ -83,10 +117,36 @@ def origins(method: object) -> list[str]:
     return [network.origin for network in frozen_networks(method)]
 
 
+def load_as_before(networks: Sequence[Pretrained], said: Sequence[str]) -> None:
+    """Read the weights that a Model was trained with.
+
+    Args:
+        networks: those that translating needs.
+        said: what :func:`origins` gave in training.
+
+    Raises:
+        InputError: no file, or weights other than those.
+    """
+    # What a file is called may change, its digest may not.
+    before = {sentence.rpartition("sha256 ")[2] for sentence in said}
+    for network in networks:
+        network.load_weights()
+        if network.origin.rpartition("sha256 ")[2] not in before:
+            raise InputError(
+                f"this model was trained with other weights ({'; '.join(said)}) than those found "
+                f"({network.origin}); supply the same file"
+            )
+
+
 def cache() -> Path:
     """Where downloaded files lie: ``$TRANSMODAL_CACHE/weights``, else ``~/.cache/transmodal/weights``."""
+    return cache_root() / "weights"
+
+
+def cache_root() -> Path:
+    """``$TRANSMODAL_CACHE``, else ``~/.cache/transmodal``."""
     root = os.environ.get("TRANSMODAL_CACHE")
-    return (Path(root) if root else Path.home() / ".cache" / "transmodal") / "weights"
+    return Path(root) if root else Path.home() / ".cache" / "transmodal"
 
 
 def known(name: str) -> Weights:
@@ -104,19 +164,38 @@ def find(name: str, given: str = "") -> Path:
     """The file of weights called ``name``.
 
     Args:
-        name: one of :data:`KNOWN`.
-        given: its path; empty for the cache.
+        name: one of :data:`KNOWN`; of others the path must be given.
+        given: its path; empty for the cache, and then that of Hugging Face.
 
     Raises:
         InputError: it is not there; says how to supply it.
     """
-    path = Path(given) if given else cache() / known(name).filename
+    if given:
+        # A Model remembers a path of the machine it was trained on; a file of that name in the cache will do, as
+        # digests are compared.
+        path = next((p for p in (Path(given), cache() / Path(given).name) if p.is_file()), Path(given))
+    else:
+        path = cache() / known(name).filename
+        if not path.is_file():
+            path = _in_hub(known(name).hub) or path
     if path.is_file():
         return path
+    if name not in KNOWN:
+        raise InputError(f"{path}: the weights {name!r} are not there; copy them to that place")
     raise InputError(
         f"{path}: the weights {name!r} are not there; run `transmodal download {name}`, or download "
         f"{known(name).url} elsewhere and copy it to that place"
     )
+
+
+def _in_hub(repository: str) -> Path | None:
+    """``model.safetensors`` in the cache of Hugging Face; nothing is downloaded."""
+    if not repository or find_spec("huggingface_hub") is None:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, "model.safetensors")
+    return Path(found) if isinstance(found, str) else None
 
 
 def digest(path: Path) -> str:
@@ -130,14 +209,14 @@ def read(path: Path, name: str, sha256: str = "") -> tuple[dict[str, Tensor], st
 
     Args:
         path: ``.safetensors``, or ``.pth`` as torch writes it.
-        name: one of :data:`KNOWN`, whose digest a ``.pth`` must have where it is published.
+        name: of the weights; a ``.pth`` must have their digest where one is published.
         sha256: a digest, or its first digits, that the file must have instead.
 
     Raises:
         InputError: another digest, or not a file of tensors.
     """
     found = digest(path)
-    published = "" if path.suffix == ".safetensors" else known(name).sha256
+    published = "" if path.suffix == ".safetensors" or name not in KNOWN else KNOWN[name].sha256
     wanted = (sha256 or published).lower()
     if not found.startswith(wanted):
         raise InputError(

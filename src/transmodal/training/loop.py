@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from transmodal import progress
 from transmodal.data.batch import Batch
-from transmodal.methods._method import Method
+from transmodal.methods._method import Method, Watched
 from transmodal.nn.convnd import use_channels_last
 from transmodal.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from transmodal.training.ema import Average
@@ -94,7 +94,7 @@ def fit(
         done, sums = load_checkpoint(folder / CHECKPOINT, method, optimizers, average, recipe_hash)
         sums = {name: value.to(fabric.device) for name, value in sums.items()}
     limits = {player: s.clip for player, s in own.items()}
-    clock = time.monotonic() - done.seconds
+    clock, warned = time.monotonic() - done.seconds, set[str]()
 
     with Monitor(folder, done.step) as monitor, interrupts() as asked_to_stop:
         steps = range(done.step, settings.steps)
@@ -108,6 +108,8 @@ def fit(
             terms = play(method, here, optimizers, parameters, limits, fabric)
             if average is not None:
                 average.update(step)
+            if isinstance(method, Watched):
+                terms |= {f"readings/{name}": value for name, value in method.readings().items()}
             for name, value in terms.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value
             count = step + 1
@@ -118,6 +120,8 @@ def fit(
             if count % settings.log_every == 0 or last:
                 means = {name: (value / (count - done.logged)).item() for name, value in sums.items()}
                 monitor.terms(count, seconds, means, rates)
+                if isinstance(method, Watched):
+                    _warn(method, means, warned)
                 progress.event("terms", step=count, **means)
                 progress.note("  ".join(f"{name} {value:.3g}" for name, value in list(means.items())[:3]))
                 sums, done = {}, replace(done, logged=count)
@@ -134,6 +138,15 @@ def fit(
             if last:
                 break
     return done
+
+
+def _warn(method: Watched, means: Mapping[str, float], warned: set[str]) -> None:
+    """What the readings since the last line of the log say is wrong; each thing is said once."""
+    read = {name.removeprefix("readings/"): v for name, v in means.items() if name.startswith("readings/")}
+    for sentence in method.alarms(read):
+        if sentence not in warned:
+            progress.warn(sentence)
+            warned.add(sentence)
 
 
 def _judge(

@@ -1,0 +1,249 @@
+"""MRNet: features of a frozen Segment Anything encoder in the skips of a U-Net, corrected by masks.
+
+References:
+    MRNet: Multifaceted Resilient Networks for Medical Image-to-Image Translation (2024).
+    https://arxiv.org/abs/2412.03039
+
+With x the source, y the target, Z an encoder's features, E_s those of stage s of the U-Net::
+
+    F_s = fuse(E_s, Z)                                          resolution-aware fusion
+    M_k = σ(g_k(F_s)),   X_0 = F_s,   X_k = ρ_k(X_{k-1} M_k)    three parallel masks, used in sequence
+    ŷ   = decoder(X_K of every stage)
+    L_G = λ_adv (D(x, ŷ) - 1)² + λ₁ ‖y - ŷ‖₁ + λ_fd L_fd + λ_ms L_ms,   L_D = ½ [(D(x, y) - 1)² + D(x, ŷ)²]
+
+Only the abstract and summaries of the paper could be read, and no official code exists: no equation here is the
+paper's own. docs/methods/mrnet.md says, line by line, what is published and what is our reading.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from transmodal.data.batch import Batch, Task
+from transmodal.losses.adversarial import GAMES, Gan
+from transmodal.losses.masks import Discarding, effective_masks, feature_discarding, mask_sparsity
+from transmodal.losses.pixel import l1
+from transmodal.methods._method import Facts, Objectives, Players
+from transmodal.nn.convnd import Output
+from transmodal.nn.encoder import ConvPyramid, FeatureMap, PretrainedEncoder
+from transmodal.nn.feature_cache import Precision
+from transmodal.nn.fusion import Fuse
+from transmodal.nn.masked_unet import Dual, MaskedUNet, Translation
+from transmodal.nn.masks import MaskSettings, Refine
+from transmodal.nn.patchgan import conditional_critic
+from transmodal.nn.sam import Taps, sam
+
+Encoding = Literal[
+    "sam_vit_b", "sam_vit_l", "sam_vit_h", "medsam_vit_b", "sam_tiny", "sam2_hiera_tiny", "sam2_hiera_small",
+    "sam2_hiera_base_plus", "sam2_hiera_large", "conv_pyramid", "none",
+]  # fmt: skip
+
+
+class MRNet(nn.Module):
+    """Our reading of the paper; ``recipes/mrnet_paper.toml`` has its sizes.
+
+    Args:
+        task: what goes in and what comes out.
+        width: channels of the U-Net at full size.
+        stages: grids of the U-Net; sizes are multiples of ``2 ** (stages - 1)``.
+        output: ``tanh`` for targets in [-1, 1], ``linear`` for z-scores.
+        encoder: whose features are fused; ``sam_tiny`` has no published weights and is for tests,
+            ``conv_pyramid`` learns with the rest, ``none`` leaves a plain U-Net with masks.
+        encoder_size: edge of the images it is given, in voxels; 0 for its native size.
+        encoder_taps: of a ViT: outputs of its four global blocks, or its neck.
+        encoder_frozen: False lets it learn; its weights are then part of the Model.
+        encoder_weights: path of its file; empty for the caches.
+        encoder_sha256: the digest that the file must have; empty for the published one, where there is one.
+        encoder_cache: keep its features on disk in this precision while training; ``none`` computes them anew.
+        allow_random: train with random weights of the encoder where there is no file; every output then says so.
+        fuse_mode: how features enter a stage.
+        fuse_stages: which stages they enter, 0 for full size.
+        zero_init: whether fusion starts as nothing, and training from the U-Net.
+        mask_count: K.
+        mask_stages: stages whose features pass masks.
+        mask_dual: the reading of "dual".
+        mask_refine: ρ.
+        mask_per_channel: whether each channel has a mask of its own.
+        mask_bias: of the masks' logits at the start.
+        l1_weight: λ₁.
+        l1_body_weight: weight of voxels in the mask, where those outside count 1.
+        gan_weight: λ_adv; 0 for no D.
+        gan: the game.
+        critic_width: channels of the first layer of D.
+        critic_layers: strided layers of D.
+        critic_weight: of D's objective.
+        discarding_weight: λ_fd.
+        discarding: the formula of L_fd.
+        sparsity_weight: λ_ms.
+        sparsity_rate: the share that masks should pass; None charges all that passes.
+        mask_ramp: steps over which both mask terms rise to their weight.
+    """
+
+    facts: ClassVar[Facts] = Facts(
+        summary="features of a frozen SAM encoder in the skips of a U-Net, corrected by masks",
+        paper="https://arxiv.org/abs/2412.03039",
+        spatial=(2,),
+    )
+    training_only: ClassVar[tuple[str, ...]] = ("critic",)
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        width: int = 64,
+        stages: int = 5,
+        output: Output = "tanh",
+        encoder: Encoding = "sam_vit_b",
+        encoder_size: int = 512,
+        encoder_taps: Taps = "blocks",
+        encoder_frozen: bool = True,
+        encoder_weights: str = "",
+        encoder_sha256: str = "",
+        encoder_cache: Precision | Literal["none"] = "none",
+        allow_random: bool = False,
+        fuse_mode: Fuse = "concat",
+        fuse_stages: tuple[int, ...] = (1, 2, 3, 4),
+        zero_init: bool = True,
+        mask_count: int = 3,
+        mask_stages: tuple[int, ...] = (0, 1, 2, 3, 4),
+        mask_dual: Dual = "complement",
+        mask_refine: Refine = "conv",
+        mask_per_channel: bool = False,
+        mask_bias: float = 2.0,
+        l1_weight: float = 100.0,
+        l1_body_weight: float = 1.0,
+        gan_weight: float = 1.0,
+        gan: Gan = "lsgan",
+        critic_width: int = 64,
+        critic_layers: int = 3,
+        critic_weight: float = 0.5,
+        discarding_weight: float = 1.0,
+        discarding: Discarding = "energy",
+        sparsity_weight: float = 0.1,
+        sparsity_rate: float | None = None,
+        mask_ramp: int = 500,
+    ) -> None:
+        super().__init__()
+        if l1_body_weight < 1:
+            raise ValueError(f"l1_body_weight = {l1_body_weight:g}: give 1 or more")
+        fused = fuse_mode != "none" and bool(fuse_stages)
+        self.encoder = (
+            ConvPyramid(task.in_channels, width // 2)
+            if fused and encoder == "conv_pyramid"
+            else PretrainedEncoder(
+                sam(encoder, encoder_taps), size=encoder_size, weights=encoder_weights, sha256=encoder_sha256,
+                allow_random=allow_random, frozen=encoder_frozen,
+            )
+            if fused and encoder != "none"
+            else None
+        )  # fmt: skip
+        self.keeps: Precision | None = None if encoder_cache == "none" else encoder_cache
+        self.generator = MaskedUNet(
+            task.in_channels,
+            task.out_channels,
+            given=() if self.encoder is None else self.encoder.channels,
+            width=width,
+            stages=stages,
+            output=output,
+            fuse=fuse_mode,
+            fuse_stages=fuse_stages,
+            zero_init=zero_init,
+            masks=MaskSettings(mask_count, mask_refine, mask_per_channel, mask_bias),
+            mask_stages=mask_stages,
+            dual=mask_dual,
+        )
+        self.critic = (
+            conditional_critic(task, width=critic_width, layers=critic_layers, norm_kind="instance")
+            if gan_weight
+            else None
+        )
+        self.game = GAMES[gan]
+        self.l1_weight, self.l1_body_weight = l1_weight, l1_body_weight
+        self.gan_weight, self.critic_weight = gan_weight, critic_weight
+        self.discarding_weight, self.discarding = discarding_weight, discarding
+        self.sparsity_weight, self.sparsity_rate, self.mask_ramp = sparsity_weight, sparsity_rate, mask_ramp
+        self.multiple = self.generator.multiple
+        self._seen: dict[str, tuple[Tensor, ...]] = {}
+
+    def players(self) -> Players:
+        """G, with its encoder if that learns, and D unless its weight is 0."""
+        generator: dict[str, nn.Module] = {"generator": self.generator}
+        if self.encoder is not None and any(p.requires_grad for p in self.encoder.parameters()):
+            generator["encoder"] = self.encoder
+        return {"generator": generator, **({"critic": {"critic": self.critic}} if self.critic else {})}
+
+    def objectives(self, batch: Batch) -> Objectives:
+        """One step on D, then one on G against the D that has just moved."""
+        D, x, y = self.critic, batch.source, batch.truth
+        made = self.generate(x, self.features(x))
+        fake = made.image
+        self._seen = {site: tuple(m.detach() for m in masked.masks) for site, masked in made.sites.items()}
+        terms = {"l1": self.l1_weight * self._l1(fake, batch)} if self.l1_weight else {}
+        terms |= self._mask_terms(made, y, batch.step)
+        if D is not None:
+            yield "critic", {"adversarial": self.critic_weight * self.game.critic(D(x, y), D(x, fake.detach()))}
+            terms["adversarial"] = self.gan_weight * self.game.generator(D(x, fake))
+        yield "generator", terms
+
+    def _l1(self, fake: Float[Tensor, "B C X Y"], batch: Batch) -> Float[Tensor, ""]:
+        """Weighted L1, divided by the sum of the weights."""
+        if self.l1_body_weight == 1:
+            return l1(fake, batch.truth)
+        weight = 1 + (self.l1_body_weight - 1) * batch.mask.float()
+        weight = weight.expand_as(fake)
+        return (weight * (fake.float() - batch.truth.float()).abs()).sum() / weight.sum()
+
+    def _mask_terms(self, made: Translation, y: Float[Tensor, "B C X Y"], step: int) -> dict[str, Tensor]:
+        """λ_fd L_fd and λ_ms L_ms, as far as they have risen."""
+        sites, terms = list(made.sites.values()), dict[str, Tensor]()
+        if not sites:
+            return terms
+        risen = min(1.0, (step + 1) / self.mask_ramp) if self.mask_ramp else 1.0
+        if self.discarding_weight:
+            faces = [(site.masks, site.inputs) for site in sites]
+            charge = feature_discarding(faces, self.discarding, made.image - y)
+            terms["discarding"] = risen * self.discarding_weight * charge
+        if self.sparsity_weight:
+            charge = mask_sparsity([site.masks for site in sites], self.sparsity_rate)
+            terms["sparsity"] = risen * self.sparsity_weight * charge
+        return terms
+
+    def readings(self) -> dict[str, Tensor]:
+        """Of each site: mean of the masks, shares of values that are nearly 0 and 1, effective number of masks."""
+        found = {}
+        for site, masks in self._seen.items():
+            values = torch.cat([mask.float().flatten() for mask in masks])
+            found[f"mean/{site}"] = values.mean()
+            found[f"closed/{site}"] = (values < 0.05).float().mean()
+            found[f"open/{site}"] = (values > 0.95).float().mean()
+            found[f"effective/{site}"] = effective_masks(masks)
+        return found
+
+    def alarms(self, readings: Mapping[str, float]) -> list[str]:
+        """Masks that have collapsed, are open everywhere, or say the same."""
+        found = []
+        for site, masks in self._seen.items():
+            mean = readings[f"mean/{site}"]
+            if mean < 0.02:
+                found.append(f"the masks of {site} pass almost nothing; lower method.sparsity_weight")
+            if mean > 0.98:
+                found.append(f"the masks of {site} pass almost everything; raise method.sparsity_weight")
+            if len(masks) > 1 and readings[f"effective/{site}"] < 1.2:
+                found.append(f"the {len(masks)} masks of {site} are nearly the same; one would do")
+        return found
+
+    def features(self, x: Float[Tensor, "B C X Y"]) -> list[FeatureMap]:
+        """Z: what the encoder sees in the source; nothing where there is none."""
+        return [] if self.encoder is None else self.encoder(x)
+
+    def generate(self, x: Float[Tensor, "B C X Y"], features: Sequence[FeatureMap]) -> Translation:
+        """ŷ and the masks, for features of anybody: the encoder's, zeros, or another image's."""
+        made: Translation = self.generator(x, features)
+        return made
+
+    def translate(self, batch: Batch) -> Float[Tensor, "B Cout *N"]:
+        """ŷ."""
+        return self.generate(batch.source, self.features(batch.source)).image
