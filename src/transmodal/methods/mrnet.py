@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from transmodal.data.batch import Batch, Task
 from transmodal.losses.adversarial import GAMES, Gan
-from transmodal.losses.masks import Discarding, effective_masks, feature_discarding, mask_sparsity
+from transmodal.losses.mask_terms import Discarding, effective_masks, feature_discarding, mask_sparsity
 from transmodal.losses.pixel import l1
 from transmodal.methods._method import Facts, Objectives, Players
 from transmodal.nn.convnd import Output
