@@ -1,4 +1,4 @@
-"""Datasets for the recipes called *_fa (T1w and FA of a head), *_pd (T1w, T2w and PDw) and *_phantom (colours).
+"""Datasets for the recipes called *_fa (T1w, FA), *_pd (T1w, T2w, PDw), *_phantom (colours) and mrnet_tiny (CT).
 
     python benchmarks/datasets.py phantom OUT                 *_fa: twelve random phantom heads
     python benchmarks/datasets.py heads OUT LABELS            *_fa: simulated on label maps of real heads, 2.3 mm
@@ -6,6 +6,7 @@
     python benchmarks/datasets.py contrasts OUT               *_pd: twelve random phantom heads with lesions
     python benchmarks/datasets.py colours OUT                 *_phantom: twelve, T1w bent off the section by 6 mm
     python benchmarks/datasets.py pd OUT TEMPLATES            *_pd: slabs of the MNI152 averages avg152
+    python benchmarks/datasets.py ct OUT                      mrnet_tiny: twelve random phantom heads
 
 A template is a population average, not a person: its slabs, apart by a gap, are the cases. Nothing learnt from one
 average says how a method does on people.
@@ -53,6 +54,10 @@ def colours(out: Path) -> None:
         motion={"T1w": Motion(warp_mm=6.0)},
     )
     write_cohort(out, settings)
+
+
+def ct(out: Path) -> None:
+    write_cohort(out, PhantomSettings(subjects=12, contrasts=("T1w", "CT")))
 
 
 def heads(out: Path, labels: Path) -> None:
@@ -105,7 +110,7 @@ def slabs(out: Path, templates: Path, files: Mapping[str, str] = TEMPLATES["slab
     (out / "cases.tsv").write_text("\n".join(rows) + "\n")
 
 
-DRAWN = {"phantom": phantom, "contrasts": contrasts, "colours": colours}
+DRAWN = {"phantom": phantom, "contrasts": contrasts, "colours": colours, "ct": ct}
 """What is made from nothing."""
 
 if __name__ == "__main__":

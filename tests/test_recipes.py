@@ -37,7 +37,13 @@ def test_the_embedded_recipe_too(tmp_path: Path) -> None:
 def take_two_steps(recipe: Recipe) -> None:
     torch.manual_seed(0)
     # Small images, and no weights from outside: what a recipe says of them is checked when it is loaded.
-    lighter = {"critic_size": (32, 32), "patches": 1, "allow_random": True, "encoder_weights": ""}
+    lighter = {
+        "critic_size": (32, 32),
+        "patches": 1,
+        "allow_random": True,
+        "encoder_weights": "",
+        "encoder_size": 64,
+    }
     known = registry.arguments(registry.get(recipe.method))
     arguments = {**recipe.arguments, **{key: value for key, value in lighter.items() if key in known}}
     method = registry.build(recipe.method, recipe.task, arguments)

@@ -50,6 +50,34 @@ def test_a_batch_holds_what_the_files_hold(small):
         np.testing.assert_array_equal(batch.labels[row, 0], case.labels()[0, :, :, z])
 
 
+@pytest.mark.parametrize(("flip", "factor"), [(0.0, 1), (0.5, 2), (1.0, 1)])
+def test_images_that_chance_does_not_change_are_counted(small, flip, factor):
+    made = loader(small, sampling=Sampling(size=(20, 24), flip=flip))
+    seen = {
+        sample.numpy().tobytes()
+        for step in range(10 * made.items)
+        for sample in made.batch(step).source
+    }  # fmt: skip
+    assert len(seen) == made.images == factor * made.items
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"jitter": 2}, r"sampling\.jitter = 2 makes a new image"),
+        ({"rotate": 5.0}, r"sampling\.rotate = 5"),
+        ({"gamma": 0.2}, r"sampling\.gamma"),
+        ({"size": (12, 24)}, r"smaller than the head of case"),
+        ({"view": "patch", "size": (32, 32, 32)}, "laid by chance"),
+    ],
+)
+def test_images_without_end_are_refused_with_the_setting(small, change, words):
+    sampling = Sampling(**{"size": (20, 24), **change})
+    task = Task(sources=("T1w",), targets=("T2w",), spatial=sampling.spatial)
+    with pytest.raises(RecipeError, match=words):
+        _ = loader(small, task=task, sampling=sampling).images
+
+
 def test_a_batch_is_a_pure_function_of_its_step(small):
     sampling = Sampling(size=(12, 14), flip=0.5, jitter=2, rotate=10.0, gamma=0.3)
     one, two = loader(small, sampling=sampling), loader(small, sampling=sampling)

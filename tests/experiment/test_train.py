@@ -8,11 +8,14 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 import transmodal
 from transmodal import registry
 from transmodal.data.phantom.cohort import PhantomSettings
+from transmodal.data.prepared import PreparedDataset
 from transmodal.errors import InputError, RecipeError, Refused
 from transmodal.evaluation.table import read_rows
 from transmodal.experiment.demo import demo
@@ -21,6 +24,7 @@ from transmodal.experiment.run import open_run, start
 from transmodal.experiment.train import train
 from transmodal.inference.files import synthesize_paths
 from transmodal.inference.model import load_model
+from transmodal.nn.encoder import PretrainedEncoder
 from transmodal.recipe import make_recipe
 from transmodal.training.monitor import read_log
 
@@ -262,3 +266,34 @@ def test_a_monitor_that_cannot_choose_is_refused(table: dict[str, Any], tmp_path
     wrong = {**table, "training": {**table["training"], "monitor": monitor}}
     with pytest.raises(RecipeError, match=f"training.monitor = '{monitor}': choose a metric"):
         train(make_recipe(wrong), tmp_path / "run", device="cpu")
+
+
+def test_features_that_are_kept_change_nothing_and_are_computed_once(
+    table: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two runs give the same weights and scores; the second one that keeps features looks at nothing."""
+    monkeypatch.setenv("TRANSMODAL_CACHE", str(tmp_path / "cache"))
+    training = {"steps": 6, "batch_size": 2, "precision": "fp32", "validate_every": 3}
+    looked = []
+    look = PretrainedEncoder._look
+    monkeypatch.setattr(PretrainedEncoder, "_look", lambda self, image: looked.append(0) or look(self, image))
+
+    def run(name: str, keep: str, **sampling: float) -> Any:
+        changed = small(table, "mrnet", training=training, sampling={"size": [24, 24], "flip": 0.5, **sampling})
+        changed["method"]["encoder_cache"] = keep
+        looked.clear()
+        train(make_recipe(changed), tmp_path / name, device="cpu")
+        return load_file(tmp_path / name / "model" / "weights.safetensors"), len(looked)
+
+    changing, _ = run("none", "none")
+    kept, first = run("kept", "float32")
+    again, second = run("again", "float32")
+    for weights in (kept, again):
+        assert all(torch.equal(weights[key], value) for key, value in changing.items())
+    assert len(list((tmp_path / "cache" / "features").glob("*/*/*.npy"))) == first - second
+    # What is left is the final evaluation, by the Model, which keeps nothing: every slice that has some mask.
+    held_out = PreparedDataset.open(table["data"]["path"]).case("sub-001")
+    assert second == held_out.mask().any(axis=(0, 1)).sum()
+    assert "images need" in capsys.readouterr().err
+    with pytest.raises(RecipeError, match=r"sampling\.jitter = 1 makes a new image"):
+        run("refused", "float32", jitter=1)

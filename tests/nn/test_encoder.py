@@ -254,6 +254,14 @@ def test_without_a_file_nothing_runs(tmp_path, monkeypatch):
         tiny(image(1, 1, 32, 32))
 
 
+def test_it_is_measured_without_weights():
+    with torch.device("meta"):
+        made = PretrainedEncoder(sam("sam_vit_b", "neck"), size=512)
+        ((values, stride),) = made(torch.zeros(1, 1, 256, 256))
+    assert values.shape == (1, 256, 32, 32)
+    assert stride == 8
+
+
 def test_a_file_of_something_else_is_refused(files, tmp_path):
     save_file({"features.0.weight": torch.zeros(2)}, tmp_path / "vgg.safetensors")
     with pytest.raises(InputError, match=r"has no image_encoder\.pos_embed .* not the weights of sam_tiny"):

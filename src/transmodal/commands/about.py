@@ -11,10 +11,10 @@ from transmodal.commands.voice import Speak, Voice, Words
 
 @dataclass(frozen=True)
 class Download:
-    """Fetch published weights that a method trains with: vgg19, vgg19-normalised. Their digest is checked."""
+    """Fetch published weights that a method trains with. Their digest is checked where one is published."""
 
     name: Positional[str]
-    """Which weights."""
+    """vgg19, vgg19-normalised, sam-vit-b (-l, -h), medsam-vit-b, sam2-hiera-tiny (-small, -base-plus, -large)."""
     to: Path | None = None
     """Folder; by default the cache, where recipes look ($TRANSMODAL_CACHE or ~/.cache/transmodal)."""
     voice: Speak = field(default_factory=Voice)

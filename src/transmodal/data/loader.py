@@ -85,6 +85,38 @@ class Loader:
         """Samples of an epoch."""
         return len(self._items)
 
+    @property
+    def images(self) -> int:
+        """Different images that an epoch after the other can show of the sources, at most.
+
+        Raises:
+            RecipeError: chance makes ever new ones; says by which setting.
+        """
+        sampling = self.sampling
+        for key in ("jitter", "rotate", "gamma", "drop"):
+            if getattr(sampling, key):
+                raise RecipeError(
+                    f"sampling.{key} = {getattr(sampling, key):g} makes a new image each time, so that nothing "
+                    f"computed from an image can be kept; set it to 0 (sampling.flip may stay)"
+                )
+        if self._moved:
+            raise RecipeError(
+                "sampling.misalign makes a new image each time; leave it out to keep what is computed"
+            )
+        for case in self.cases:
+            self._check_window(case)
+        return len(self._items) * len(sampling.axes) * (2 if 0 < sampling.flip < 1 else 1)
+
+    def _check_window(self, case: PreparedCase) -> None:
+        """A window that is smaller than the head is laid by chance."""
+        for axis in self.sampling.axes:
+            sizes = [high - low for along, (low, high) in enumerate(case.box) if along != axis]
+            if axis is None or any(n > window for n, window in zip(sizes, self.sampling.size, strict=True)):
+                raise RecipeError(
+                    f"sampling.size = {list(self.sampling.size)} is smaller than the head of case {case.name} "
+                    f"({sizes} voxels), so that windows are laid by chance and nothing can be kept; enlarge it"
+                )
+
     def batch(self, step: int) -> Batch:
         """The batch of one step of this process."""
         samples, present, names, axis = [], [], [], self._axis(step)

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from transmodal import progress, registry
 from transmodal.data.intensity import IntensityFit, pool
@@ -15,11 +17,13 @@ from transmodal.evaluation.summary import summarise
 from transmodal.experiment.judge import Judged, final_evaluation, judge, learn_floor, score_judged
 from transmodal.experiment.run import Run, start
 from transmodal.inference.model import Model, load_model, save_model
+from transmodal.inference.predict import tile_size
 from transmodal.inference.synthesize import pick_device
+from transmodal.inference.tiles import cover
 from transmodal.machine import versions
 from transmodal.methods._method import Method
 from transmodal.metrics import METRICS
-from transmodal.nn.pretrained import frozen_networks, origins
+from transmodal.nn.pretrained import Remembers, cache_root, frozen_networks, origins
 from transmodal.recipe import Recipe, load_recipe
 from transmodal.reporting.tables import markdown_table
 from transmodal.training.loop import fit, make_fabric
@@ -89,6 +93,7 @@ def learn(run: Run, device: str, *, resume: bool = False) -> None:
         labels=facts.needs_labels,
         handles_missing=facts.handles_missing,
     )
+    _remember(method, run, loader, fabric.device)
     if not method.players():
         # Nothing to descend on: such a method looks at every sample once, and is done.
         epoch = -(-loader.items // settings.batch_size)
@@ -185,6 +190,27 @@ def _demand_weights(recipe: Recipe) -> None:
     """Files of pretrained weights are missed before any scan is read."""
     for network in frozen_networks(registry.outline(recipe.method, recipe.task, recipe.arguments)):
         network.find_weights()
+
+
+def _remember(method: Method, run: Run, loader: Loader, device: torch.device) -> None:
+    """Frozen networks that should keep what they compute begin to; what disk that takes is told first."""
+    assert isinstance(method, nn.Module)
+    method.to(device)
+    for network in method.modules():
+        if isinstance(network, Remembers):
+            cache = network.remember(cache_root() / "features")
+            if cache is not None:
+                progress.say(cache.demand(loader.images + _validation_images(method, run)))
+
+
+def _validation_images(method: Method, run: Run) -> int:
+    """Tiles of the validation cases, at most."""
+    recipe, count = run.recipe, 0
+    for name in run.split.val[: recipe.training.validation_cases or None]:
+        shape = run.dataset.case(name).grid.shape
+        for axis in recipe.sampling.axes:
+            count += len(cover(shape, tile_size(recipe.sampling, method.multiple, axis), recipe.inference.overlap))
+    return count
 
 
 def _check_output(recipe: Recipe, run: Run) -> None:

@@ -129,18 +129,20 @@ class MRNet(nn.Module):
         super().__init__()
         if l1_body_weight < 1:
             raise ValueError(f"l1_body_weight = {l1_body_weight:g}: give 1 or more")
-        fused = fuse_mode != "none" and bool(fuse_stages)
-        self.encoder = (
-            ConvPyramid(task.in_channels, width // 2)
-            if fused and encoder == "conv_pyramid"
-            else PretrainedEncoder(
-                sam(encoder, encoder_taps), size=encoder_size, weights=encoder_weights, sha256=encoder_sha256,
-                allow_random=allow_random, frozen=encoder_frozen,
+        fused = fuse_mode != "none" and encoder != "none" and bool(fuse_stages)
+        self.encoder: PretrainedEncoder | ConvPyramid | None = None
+        if fused and encoder == "conv_pyramid":
+            self.encoder = ConvPyramid(task.in_channels, width // 2)
+        elif fused:
+            self.encoder = PretrainedEncoder(
+                sam(encoder, encoder_taps),
+                size=encoder_size,
+                weights=encoder_weights,
+                sha256=encoder_sha256,
+                allow_random=allow_random,
+                frozen=encoder_frozen,
+                keep=None if encoder_cache == "none" else encoder_cache,
             )
-            if fused and encoder != "none"
-            else None
-        )  # fmt: skip
-        self.keeps: Precision | None = None if encoder_cache == "none" else encoder_cache
         self.generator = MaskedUNet(
             task.in_channels,
             task.out_channels,

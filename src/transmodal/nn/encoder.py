@@ -105,6 +105,7 @@ class PretrainedEncoder(nn.Module):
         sha256: the digest that the file must have; empty for the published one, where there is one.
         allow_random: go on with random weights (the same ones always) where there is no file.
         frozen: False lets it learn.
+        keep: how features of images that come again are kept in training; None for not at all.
     """
 
     mean_: Tensor
@@ -119,9 +120,14 @@ class PretrainedEncoder(nn.Module):
         sha256: str = "",
         allow_random: bool = False,
         frozen: bool = True,
+        keep: Precision | None = None,
     ) -> None:
         super().__init__()
-        self.backbone, self.frozen = backbone, frozen
+        if keep and not frozen:
+            raise ValueError(
+                f"{backbone.name} learns, so that its features cannot be kept: set encoder_cache = 'none'"
+            )
+        self.backbone, self.frozen, self.keep = backbone, frozen, keep
         self.size = size or backbone.native_size
         if self.size % backbone.multiple:
             raise ValueError(f"{backbone.name} takes images whose edge is a multiple of {backbone.multiple}")
@@ -205,14 +211,15 @@ class PretrainedEncoder(nn.Module):
         self.weights_digest, self.ready = digest, True
         self.origin = f"{self.backbone.name}: {path.name}, sha256 {digest}"
 
-    def remember(self, folder: Path, precision: Precision) -> FeatureCache:
-        """Keep the features of every image from now on, in files below ``folder``.
+    def remember(self, folder: Path) -> FeatureCache | None:
+        """Keep features from now on, if that is wanted, in files below ``folder``; on the present device.
 
         Raises:
-            InputError: weights that learn, or that have not been read.
+            InputError: the weights have not been read.
         """
-        if not (self.frozen and self.ready):
-            raise InputError(f"{self.backbone.name}: only features of a frozen network can be kept")
+        if self.keep is None:
+            return None
+        self._check_ready()
         import transformers
 
         with torch.no_grad():
@@ -228,7 +235,7 @@ class PretrainedEncoder(nn.Module):
             "device": probe.device.type,
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
-        self.cache = FeatureCache(folder, about, shapes, precision)
+        self.cache = FeatureCache(folder, about, shapes, self.keep)
         return self.cache
 
     def forward(self, image: Float[Tensor, "B C X Y"]) -> list[FeatureMap]:
@@ -237,8 +244,9 @@ class PretrainedEncoder(nn.Module):
         Raises:
             InputError: the weights have not been read.
         """
-        if not self.ready:
-            raise InputError(f"{self.backbone.name} has no weights yet; call load_weights() before it is used")
+        # Networks are measured on the meta device, without weights.
+        if not image.is_meta:
+            self._check_ready()
         image = image.detach() if self.frozen else image
         with torch.no_grad() if self.frozen else nullcontext(), full_precision(image):
             samples = [sample.float().contiguous() for sample in image.split(1)]
@@ -246,9 +254,14 @@ class PretrainedEncoder(nn.Module):
                 answers = [self._look(sample) for sample in samples]
             else:
                 answers = [self.cache.recall(sample, self._look) for sample in samples]
-            maps = [torch.cat(tap) for tap in zip(*answers, strict=True)]
+            # One layout in memory, so that what follows rounds alike for features that were read and computed.
+            maps = [torch.cat(tap).contiguous() for tap in zip(*answers, strict=True)]
         side = max(image.shape[2:])
         return [FeatureMap(values, side / values.shape[-1]) for values in maps]
+
+    def _check_ready(self) -> None:
+        if not self.ready:
+            raise InputError(f"{self.backbone.name} has no weights yet; call load_weights() before it is used")
 
     def _look(self, image: Float[Tensor, "1 C X Y"]) -> list[Tensor]:
         return self.backbone.maps(self.network, self.pixels(image))

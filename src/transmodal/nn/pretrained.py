@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from transmodal.errors import InputError, RecipeError, nearest
+from transmodal.nn.feature_cache import FeatureCache
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,15 @@ class Pretrained(Protocol):
 
     def load_weights(self) -> None:
         """Read the file; raises InputError."""
+        ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A network that can keep what it has computed."""
+
+    def remember(self, folder: Path) -> FeatureCache | None:
+        """Begin to keep it in files below ``folder``; None where that is not wanted."""
         ...
 
 
