@@ -1,6 +1,6 @@
 """Speed as ratios, both sides interleaved in one run, so that a machine that drifts drifts for both.
 
-    python benchmarks/speed.py [machine | slice | colorization | rolling | data]
+    python benchmarks/speed.py [machine | slice | colorization | rolling | data | features]
 
 Prints Markdown for benchmarks/README.md. Times are medians; ratios are medians of the ratios within a round.
 """
@@ -67,18 +67,45 @@ def table(title: str, sides: dict[str, Callable[[], Any]]) -> None:
 
 
 def training_step(name: str, arguments: dict[str, Any], precision: str, channels_last: bool) -> Callable[[], Any]:
-    method = registry.build(name, Task(), arguments)
+    return step_of(registry.build(name, Task(), arguments), precision, channels_last, 8, 128)
+
+
+def step_of(method: Any, precision: str, channels_last: bool, batch_size: int, size: int) -> Callable[[], Any]:
     if channels_last:
         use_channels_last(method)
     fabric = make_fabric(TrainingSettings(precision=precision), "cpu")  # type: ignore[arg-type]
     parameters = trained_parameters(method.players())
     optimizers = {player: torch.optim.Adam(own.values()) for player, own in parameters.items()}
-    source = torch.rand(8, 1, 128, 128)
+    source = torch.rand(batch_size, 1, size, size)
     if channels_last:
         source = source.contiguous(memory_format=torch.channels_last)
-    ones = torch.ones(8, 1, 128, 128, dtype=torch.bool)
-    batch = Batch(source, ones[:, :1, 0, 0], ones, torch.zeros(8, 3, 2), 2, target=source.flip(-1))
+    ones = torch.ones(batch_size, 1, size, size, dtype=torch.bool)
+    batch = Batch(source, ones[:, :1, 0, 0], ones, torch.zeros(batch_size, 3, 2), 2, target=source.flip(-1))
     return lambda: play(method, [batch], optimizers, parameters, dict.fromkeys(parameters, 0.0), fabric)
+
+
+def features() -> None:
+    """A training step of MRNet as recipes/mrnet_default.toml has it: what its frozen encoder costs."""
+    default = {"encoder_taps": "neck", "allow_random": True}
+    with tempfile.TemporaryDirectory() as folder:
+        kept = registry.build("mrnet", Task(), {**default, "encoder_cache": "float16"})
+        kept.encoder.remember(Path(folder))
+        held = registry.build("mrnet", Task(), default)
+        answer: list[Any] = []
+
+        def once(x: torch.Tensor) -> Any:
+            answer[:] = answer or [held.encoder(x)]
+            return answer[0]
+
+        held.features = once
+        methods = {
+            "no encoder, no fusion": registry.build("mrnet", Task(), {"encoder": "none"}),
+            "features in memory: fusion alone": held,
+            "features kept on disk": kept,
+            "features computed": registry.build("mrnet", Task(), default),
+        }
+        sides = {label: step_of(method, "bf16", True, 1, 256) for label, method in methods.items()}
+        table("One training step of MRNet (width 64, SAM ViT-B's neck at 512), batch 1, 256 × 256, bf16", sides)
 
 
 def one_slice() -> None:
@@ -291,6 +318,7 @@ if __name__ == "__main__":
     print(f"{facts['processor']}, {facts['cores']} cores, torch {facts['versions']['torch']}, no GPU used")
     groups = {
         "machine": machine, "slice": one_slice, "colorization": colorization, "rolling": rolling, "data": data,
+        "features": features,
     }  # fmt: skip
     for part in sys.argv[1:] or groups:
         groups[part]()

@@ -209,7 +209,7 @@ def test_readings_tell_of_collapse_saturation_and_equal_masks():
     train(method)
     fair = {name: value.item() for name, value in method.readings().items()}
     assert fair["mean/stage0"] == pytest.approx(0.85, abs=0.06)
-    assert len(fair) == 5 * 4
+    assert len(fair) == 5 * 6
     for site in ("stage0", "stage4"):
         for head in method.generator.masks[site].heads:
             torch.nn.init.zeros_(head[-1].weight)
@@ -217,7 +217,8 @@ def test_readings_tell_of_collapse_saturation_and_equal_masks():
     dict(method.objectives(batch()))
     read = {name: value.item() for name, value in method.readings().items()}
     assert read["closed/stage0"] == read["open/stage4"] == 1
-    assert read["effective/stage0"] == 1
+    assert read["effective/stage0"] == read["correlation/stage0"] == 1
+    assert read["overlap/stage0"] == pytest.approx(1, abs=1e-5)
     said = method.alarms(read)
     assert any("stage0 pass almost nothing" in sentence for sentence in said)
     assert any("stage4 pass almost everything" in sentence for sentence in said)

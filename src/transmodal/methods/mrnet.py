@@ -24,7 +24,14 @@ from torch import Tensor, nn
 
 from transmodal.data.batch import Batch, Task
 from transmodal.losses.adversarial import GAMES, Gan
-from transmodal.losses.mask_terms import Discarding, effective_masks, feature_discarding, mask_sparsity
+from transmodal.losses.mask_terms import (
+    Discarding,
+    effective_masks,
+    feature_discarding,
+    mask_correlation,
+    mask_sparsity,
+    soft_iou,
+)
 from transmodal.losses.pixel import l1
 from transmodal.methods._method import Facts, Objectives, Players
 from transmodal.nn.convnd import Output
@@ -214,7 +221,7 @@ class MRNet(nn.Module):
         return terms
 
     def readings(self) -> dict[str, Tensor]:
-        """Of each site: mean of the masks, shares of values that are nearly 0 and 1, effective number of masks."""
+        """Of each site: mean of the masks, shares that are nearly 0 and 1, and how alike the masks are."""
         found = {}
         for site, masks in self._seen.items():
             values = torch.cat([mask.float().flatten() for mask in masks])
@@ -222,6 +229,9 @@ class MRNet(nn.Module):
             found[f"closed/{site}"] = (values < 0.05).float().mean()
             found[f"open/{site}"] = (values > 0.95).float().mean()
             found[f"effective/{site}"] = effective_masks(masks)
+            if len(masks) > 1:
+                found[f"correlation/{site}"] = mask_correlation(masks)
+                found[f"overlap/{site}"] = soft_iou(masks)
         return found
 
     def alarms(self, readings: Mapping[str, float]) -> list[str]:

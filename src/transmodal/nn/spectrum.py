@@ -1,0 +1,39 @@
+"""Spectrum: which frequencies features hold.
+
+That features of Segment Anything are rich in low frequencies is claimed by MRNet (https://arxiv.org/abs/2412.03039)
+and not shown there; these two functions measure it for any features, on a common grid.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def low_frequency_ratio(features: Float[Tensor, "C X Y"], radius: float = 0.25) -> Float[Tensor, ""]:
+    """The share of energy at frequencies up to ``radius`` times Nyquist, summed over channels; 0 to 1.
+
+    The mean of each channel is taken off. White noise gives about the share of the disc, π radius² / 4.
+    """
+    power, place = _power(features)
+    return power[place <= radius].sum() / power.sum().clamp(min=1e-24)
+
+
+def log_amplitude(features: Float[Tensor, "C X Y"], bins: int = 16) -> Float[Tensor, " bins"]:
+    """Δ log A: the mean logarithm of the amplitude in rings up to Nyquist, less that of the innermost ring."""
+    power, place = _power(features)
+    ring = (place * bins).ceil().long().clamp(min=1) - 1
+    inside = (place <= 1) & (place > 0)
+    amplitude = power.clamp(min=1e-24).log() / 2
+    total = torch.zeros(bins, dtype=power.dtype).index_add_(0, ring[inside], amplitude[inside])
+    count = torch.zeros(bins, dtype=power.dtype).index_add_(0, ring[inside], torch.ones_like(amplitude[inside]))
+    curve = total / count.clamp(min=1)
+    return curve - curve[count > 0][0]
+
+
+def _power(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Power by frequency, summed over channels, and each frequency's distance from 0 as a share of Nyquist."""
+    values = features.double().cpu()
+    values = values - values.mean(dim=(1, 2), keepdim=True)
+    power = torch.fft.fft2(values).abs().square().sum(dim=0)
+    rows, columns = (torch.fft.fftfreq(n, dtype=torch.float64) * 2 for n in values.shape[1:])
+    return power, torch.hypot(rows[:, None], columns[None, :])
