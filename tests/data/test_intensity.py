@@ -147,3 +147,12 @@ def test_one_hot_voxel_does_not_squeeze_the_rest() -> None:
     fa = RNG.random((1, 12, 12, 12)).astype(np.float32)
     window = fit(spec_for("FA"), fa, MASK, "x")
     np.testing.assert_allclose(window.invert(window.apply(fa)), fa, atol=1e-6)
+
+
+def test_hounsfield_units_come_back_to_the_unit():
+    values = np.arange(-1024, 3072, dtype=np.float32).reshape(1, 16, 16, 16)
+    made = fit(spec_for("CT"), values, np.ones((16, 16, 16), dtype=bool), "CT")
+    normalised = made.apply(values)
+    assert normalised.dtype == np.float32
+    assert (normalised.min(), normalised.max()) == (-1, 1)
+    assert np.abs(made.invert(normalised) - values).max() < 1e-3

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -38,6 +38,7 @@ class FeatureMap(NamedTuple):
     stride: float
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """What fusion needs to know of an encoder.
 
