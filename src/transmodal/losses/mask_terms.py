@@ -76,6 +76,18 @@ def _relative(values: Tensor) -> Tensor:
     return values / (values.mean(dim=(1, 2, 3), keepdim=True) + 1e-6)
 
 
+def mask_readings(masks: Maps) -> dict[str, Tensor]:
+    """What the masks of a site are like: mean, the shares that are nearly 0 and 1, and how alike they are."""
+    values = torch.cat([mask.detach().float().flatten() for mask in masks])
+    found = {
+        "mean": values.mean(),
+        "closed": (values < 0.05).float().mean(),
+        "open": (values > 0.95).float().mean(),
+        "effective": effective_masks(masks),
+    }
+    return found | ({"correlation": mask_correlation(masks), "overlap": soft_iou(masks)} if len(masks) > 1 else {})
+
+
 def effective_masks(masks: Maps) -> Loss:
     """(Σλ)² / Σλ², λ the eigenvalues of the masks' K x K covariance: 1 if all are alike, K if independent.
 

@@ -18,20 +18,12 @@ paper's own. docs/methods/mrnet.md says, line by line, what is published and wha
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from transmodal.data.batch import Batch, Task
 from transmodal.losses.adversarial import GAMES, Gan
-from transmodal.losses.mask_terms import (
-    Discarding,
-    effective_masks,
-    feature_discarding,
-    mask_correlation,
-    mask_sparsity,
-    soft_iou,
-)
+from transmodal.losses.mask_terms import Discarding, feature_discarding, mask_readings, mask_sparsity
 from transmodal.losses.pixel import l1
 from transmodal.methods._method import Facts, Objectives, Players
 from transmodal.nn.convnd import Output
@@ -222,17 +214,8 @@ class MRNet(nn.Module):
 
     def readings(self) -> dict[str, Tensor]:
         """Of each site: mean of the masks, shares that are nearly 0 and 1, and how alike the masks are."""
-        found = {}
-        for site, masks in self._seen.items():
-            values = torch.cat([mask.float().flatten() for mask in masks])
-            found[f"mean/{site}"] = values.mean()
-            found[f"closed/{site}"] = (values < 0.05).float().mean()
-            found[f"open/{site}"] = (values > 0.95).float().mean()
-            found[f"effective/{site}"] = effective_masks(masks)
-            if len(masks) > 1:
-                found[f"correlation/{site}"] = mask_correlation(masks)
-                found[f"overlap/{site}"] = soft_iou(masks)
-        return found
+        read = {site: mask_readings(masks) for site, masks in self._seen.items()}
+        return {f"{what}/{site}": value for site, values in read.items() for what, value in values.items()}
 
     def alarms(self, readings: Mapping[str, float]) -> list[str]:
         """Masks that have collapsed, are open everywhere, or say the same."""
