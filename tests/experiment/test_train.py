@@ -269,12 +269,14 @@ def test_a_monitor_that_cannot_choose_is_refused(table: dict[str, Any], tmp_path
 
 
 def test_features_that_are_kept_change_nothing_and_are_computed_once(
-    table: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    table: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two runs give the same weights and scores; the second one that keeps features looks at nothing."""
     monkeypatch.setenv("TRANSMODAL_CACHE", str(tmp_path / "cache"))
     training = {"steps": 6, "batch_size": 2, "precision": "fp32", "validate_every": 3}
-    looked = []
+    looked: list[int] = []
+    said: list[tuple[str, int]] = []
+    monkeypatch.setattr("transmodal.progress.say", lambda message: said.append((message, len(looked))))
     look = PretrainedEncoder._look
     monkeypatch.setattr(PretrainedEncoder, "_look", lambda self, image: looked.append(0) or look(self, image))
 
@@ -294,6 +296,6 @@ def test_features_that_are_kept_change_nothing_and_are_computed_once(
     # What is left is the final evaluation, by the Model, which keeps nothing: every slice that has some mask.
     held_out = PreparedDataset.open(table["data"]["path"]).case("sub-001")
     assert second == held_out.mask().any(axis=(0, 1)).sum()
-    assert "images need" in capsys.readouterr().err
+    assert [seen for message, seen in said if "images need" in message] == [0, 0], "told before it starts"
     with pytest.raises(RecipeError, match=r"sampling\.jitter = 1 makes a new image"):
         run("refused", "float32", jitter=1)
