@@ -186,6 +186,9 @@ def test_colour_and_its_luminance():
     grey = [(0.299 * v[:1] + 0.587 * v[1:2] + 0.114 * v[2:]) for v in (prediction, reference)]
     assert found["SSIM", True] == pytest.approx(METRICS["SSIM"](*grey, data_range=255.0), abs=1e-12)
     assert found["SSIM", False] == METRICS["SSIM"](prediction, reference, data_range=255.0)
+    for name in ("delta-CF", "CIEDE2000"):
+        assert found[name, False] == METRICS[name](prediction, reference, data_range=255.0) > 0
+    assert found["STSIM-2", True] == pytest.approx(METRICS["STSIM-2"](*grey, data_range=255.0), abs=1e-12)
 
 
 def test_what_does_not_apply_says_why():

@@ -22,10 +22,10 @@ from transmodal.metrics.synthrad import HU_2023, HU_2025, ms_ssim_2025, ssim_202
 
 BASIC = ("MAE", "NMSE", "PSNR", "SSIM", "MS-SSIM")
 STRICT = (*BASIC, "NMI", "PCC", "Sharpness", "SliceConsistency", "ArtefactEnergy")
-COLOUR = ("MAE", "PSNR", "SSIM", "MS-SSIM")
+COLOUR = ("MAE", "PSNR", "SSIM", "MS-SSIM", "delta-CF", "CIEDE2000")
 """Of volumes with three channels. A metric that needs colour goes here."""
 
-LUMINANCE = ("SSIM", "MS-SSIM")
+LUMINANCE = ("SSIM", "MS-SSIM", "SSIM-windows", "STSIM-1", "STSIM-2")
 _REC_601 = (0.299, 0.587, 0.114)
 
 Measure = Callable[[Comparison], Iterator[Score]]
