@@ -186,6 +186,7 @@ def test_options_are_frozen() -> None:
         "plan": [
             "dataset",
             "device",
+            "entities",
             "force",
             "memory",
             "method",

@@ -190,3 +190,16 @@ def test_a_dataset_of_mixed_formats_is_prepared(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "cases" / "a" / "case.json").stat().st_mtime_ns == before
     again = prepare(raw, tmp_path / "out", settings)
     assert again.case("b").grid.spacing == pytest.approx(prepared.case("a").grid.spacing, abs=0.1)
+
+
+def test_headers_without_directions_are_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("transmodal.data.volume.warn", said.append)
+    head = b"NRRD0004\ntype: float\ndimension: 3\nsizes: 5 6 7\nencoding: raw\nendian: little\n\n"
+    (tmp_path / "bare.nrrd").write_bytes(head + VALUES.transpose(2, 1, 0).tobytes())
+    assert not read_volume(tmp_path / "bare.nrrd").grid.is_located
+    SimpleITK.WriteImage(itk(), str(tmp_path / "full.nrrd"))
+    SimpleITK.WriteImage(itk(), str(tmp_path / "full.mha"))
+    assert read_volume(tmp_path / "full.nrrd").grid.is_located
+    assert read_volume(tmp_path / "full.mha").grid.is_located
+    assert ["bare.nrrd" in one for one in said] == [True]

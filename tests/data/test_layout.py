@@ -123,6 +123,8 @@ def test_missing_empty_and_unusable(tmp_path):
         (["case\tT1w", "a/b\tx.nii.gz"], "cannot name a case"),
         (["case\tT1w", "..\tx.nii.gz"], "cannot name a case"),
         (["case\tT1w", "n/a\tx.nii.gz"], "'' cannot name a case"),
+        (["case\t../../x\tT1w", "a\tx.nii.gz\tx.nii.gz"], r"'\.\./\.\./x' cannot name a modality"),
+        (["case\t.T1w", "a\tx.nii.gz"], "'.T1w' cannot name a modality"),
     ],
 )
 def test_contradictions_are_named(tmp_path, lines, words):

@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 
 from transmodal.data.bring import PrepareSettings
 from transmodal.data.prepare import prepare
@@ -216,6 +218,8 @@ TOOL = """import sys, nibabel as nib, numpy as np
 image = nib.load(sys.argv[1])
 if "--fail" in sys.argv:
     sys.exit("no licence")
+if "--image" in sys.argv:
+    sys.exit(nib.save(image, sys.argv[2]))
 nib.save(nib.Nifti1Image((image.get_fdata() > 80).astype(np.uint8), image.affine), sys.argv[2])
 """
 
@@ -239,6 +243,7 @@ def test_a_program_of_the_users_makes_the_mask(heads, tmp_path):
     ("command", "settings", "error", "words"),
     [
         ("PYTHON TOOL {image} {mask} --fail", {}, InputError, "ended with 1 and no mask .no licence."),
+        ("PYTHON TOOL {image} {mask} --image", {}, InputError, "different values where a mask has two"),
         ("/nowhere/tool {image} {mask}", {}, InputError, "'/nowhere/tool' did not run"),
         ("tool {image}", {}, RecipeError, "has no {mask}"),
         ("tool '{image} {mask}", {}, RecipeError, "No closing quotation"),
@@ -255,8 +260,9 @@ def test_mask_tools_that_do_not_work(heads, tmp_path, command, settings, error, 
 
 def test_sigterm_leaves_whole_cases_and_the_next_run_finishes(heads, tmp_path):
     table, out = heads(12), tmp_path / "out"
-    slow = "import sys, time, shutil; time.sleep(0.4); shutil.copy(sys.argv[1], sys.argv[2])"
-    command = f"{sys.executable} -c '{slow}' {{image}} {{mask}}"
+    tool = tmp_path / "tool.py"
+    tool.write_text("import time\n\ntime.sleep(0.4)\n" + TOOL)
+    command = f"{sys.executable} {tool} {{image}} {{mask}}"
     words = [sys.executable, "-m", "transmodal", "prepare", str(table), "--out", str(out), "--workers", "2"]
     running = subprocess.Popen([*words, "--mask-tool", command], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
@@ -305,3 +311,37 @@ def test_a_full_disk_leaves_whole_cases_and_more_room_finishes(heads, small_disk
     assert len(prepare(table, place / "out").names) == 8
     assert kept.items() <= stamps(place / "out").items()
     assert not list((place / "out" / "cases").glob(".*"))
+
+
+def test_a_changed_sidecar_or_detached_file_is_a_changed_case(tmp_path):
+    values = (np.indices((12, 12, 12)) - 5.5) ** 2
+    ball = np.where(values.sum(axis=0) < 20, 200 + values[0], 0).astype(np.float32)
+    for case in ("a", "b"):
+        (tmp_path / "set" / case).mkdir(parents=True)
+        np.save(tmp_path / "set" / case / "T1w.npy", ball)
+        image = SimpleITK.GetImageFromArray(ball)
+        SimpleITK.WriteImage(image, str(tmp_path / "set" / case / "T2w.mhd"))
+    facts = {"spacing": [2, 2, 2], "orientation": "RAS"}
+    (tmp_path / "set" / "stack.json").write_text(json.dumps(facts))
+    settings = PrepareSettings(modalities=("T1w", "T2w"), min_overlap=0.0)
+    prepare(tmp_path / "set", tmp_path / "out", settings)
+    first = stamps(tmp_path / "out")
+    prepare(tmp_path / "set", tmp_path / "out", settings)
+    assert stamps(tmp_path / "out") == first
+    raw = tmp_path / "set" / "a" / "T2w.raw"
+    raw.write_bytes(bytes(reversed(raw.read_bytes())))
+    with suppress(PartialFailure):
+        prepare(tmp_path / "set", tmp_path / "out", settings)
+    second = stamps(tmp_path / "out")
+    assert second.get("a") != first["a"]
+    assert second["b"] == first["b"]
+    (tmp_path / "set" / "stack.json").write_text(json.dumps({**facts, "spacing": [2, 2, 3]}))
+    only = PrepareSettings(modalities=("T1w",))
+    assert prepare(tmp_path / "set", tmp_path / "out", only).case("b").grid.spacing == (2.0, 2.0, 3.0)
+    (tmp_path / "set" / "stack.json").write_text(json.dumps(facts))
+    assert prepare(tmp_path / "set", tmp_path / "out", only).case("b").grid.spacing == (2.0, 2.0, 2.0)
+
+
+def test_margins_are_numbers():
+    with pytest.raises(RecipeError, match="crop_margin = nan"):
+        PrepareSettings(crop_margin=float("nan"))

@@ -123,3 +123,19 @@ def test_files_that_cannot_be_stacked(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.ones((3, 4, 5), complex))
     with pytest.raises(InputError, match="not real numbers"):
         read_volume(tmp_path / "x.npy")
+
+
+def test_pictures_beside_scans_are_no_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("transmodal.data.layout.warn", said.append)
+    ball = np.where((np.indices((12, 12, 12)) - 5.5).__pow__(2).sum(axis=0) < 20, 100.0, 0.0).astype(np.float32)
+    for case in ("a", "b"):
+        (tmp_path / case).mkdir()
+        np.save(tmp_path / case / "T1w.npy", ball)
+        (tmp_path / case / "T1w.json").write_text(json.dumps(LPS))
+        pngs(tmp_path / case / "figures", facts=None)
+    pngs(tmp_path / "a" / "one", GREY[:, :, :1], None)
+    (tmp_path / "overview.png").write_bytes((tmp_path / "a" / "figures" / "s0.png").read_bytes())
+    assert [set(case.images) for case in find_cases(tmp_path)] == [{"T1w"}, {"T1w"}]
+    assert len(said) == 2
+    assert not stacks.is_stack(tmp_path)

@@ -101,6 +101,21 @@ def test_roles_that_cannot_be_chosen(heads: Path, tmp_path: Path) -> None:
     assert recipe["data"]["sources"] == ["T1w", "T2w"]
 
 
+def test_cases_that_lack_something_are_left_out_and_odd_names_are_quoted(heads: Path, tmp_path: Path) -> None:
+    data = copied(heads, tmp_path / "data")
+    names = [path.name for path in sorted(data.glob("sub-*"))]
+    table = "case\tT1w\tT2.w\n" + "".join(f"{n}\t{n}/T1w.nii.gz\t{n}/FLAIR.nii.gz\n" for n in names[1:])
+    (data / "cases.tsv").write_text(table + f"{names[0]}\t{names[0]}/T1w.nii.gz\tn/a\n")
+    text = plan(data, tmp_path / "x.toml", targets=["T2.w"], minutes=0.05)
+    recipe = tomllib.loads(text)
+    assert recipe["data"]["prepare"]["exclude"] == [names[0]]
+    assert recipe["data"]["prepare"]["intensity"]["T2.w"] == "percentile"
+    assert recipe["data"]["folds"] == 3
+    (data / "cases.tsv").write_text("".join(line + "\n" for line in table.splitlines()[:3]))
+    with pytest.raises(InputError, match=r"2 of its people have all of .*add people"):
+        plan(data, tmp_path / "y.toml", targets=["T2.w"])
+
+
 class OneLayer(nn.Module):
     """A convolution to 5 channels, a ReLU and a mean: what is kept for its gradient can be counted by hand."""
 

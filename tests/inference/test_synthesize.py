@@ -204,6 +204,19 @@ def test_a_bids_data_set_becomes_one_of_derivatives_that_evaluate_reads(
     assert all(row.value > 0 for row in rows if row.metric == "MAE")
 
 
+def test_a_table_in_a_bids_folder_keeps_the_names_of_its_cases(run: Path, cohort: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    root.mkdir()
+    shutil.copy(cohort / "sub-001" / "T1w.nii.gz", root / "inside.nii.gz")
+    rows = f"case\tT1w\npat1\tinside.nii.gz\npat2\t{cohort}/sub-002/T1w.nii.gz\n"
+    (root / "cases.tsv").write_text(rows)
+    (root / "dataset_description.json").write_text("{}")
+    written = synthesize_paths(run / "model", [str(root)], tmp_path / "out")
+    assert [path.name for path in written] == ["pat1_synth-FA.nii.gz", "pat2_synth-FA.nii.gz"]
+    sources = [json.loads((tmp_path / "out" / f"pat{n}_synth-FA.json").read_text())["Sources"] for n in (1, 2)]
+    assert sources == [{"T1w": "bids:raw:inside.nii.gz"}, {"T1w": f"{cohort}/sub-002/T1w.nii.gz"}]
+
+
 def test_sources_that_do_not_fit_are_refused(run: Path, cohort: Path, tmp_path: Path) -> None:
     model = load_model(run)
     image = nib.load(cohort / "sub-001" / "T1w.nii.gz")

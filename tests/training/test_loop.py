@@ -146,7 +146,7 @@ def test_accumulating_two_batches_equals_one_of_both(name: str) -> None:
         one,
         **{
             key: torch.cat([getattr(one, key), getattr(two, key)])
-            for key in ("source", "target", "present", "mask", "extent")
+            for key in ("source", "target", "present", "mask", "extent", "labels")
         },
     )
     states = []

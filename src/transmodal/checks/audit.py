@@ -116,7 +116,15 @@ def _drawn(case: CaseFiles) -> list[Finding]:
 
 
 def _case(job: tuple[CaseFiles, bool]) -> tuple[dict[str, Look], list[Finding], list[Residual]]:
-    case, pairs = job
+    """What is found in one case; where a library fails on it, the others go on."""
+    try:
+        return _looked(*job)
+    except (RuntimeError, MemoryError) as problem:
+        words = f"case {job[0].name}: {type(problem).__name__}: {' '.join(str(problem).split())[-200:]}"
+        return {}, [Finding("unreadable", "error", job[0].name, "", words)], []
+
+
+def _looked(case: CaseFiles, pairs: bool) -> tuple[dict[str, Look], list[Finding], list[Residual]]:
     paths = {name: path for name, path in case.images.items() if not is_drawn(name)}
     looks = {name: look(case.name, name, path) for name, path in paths.items()}
     readable = [name for name, seen in looks.items() if seen.grid is not None]

@@ -52,6 +52,8 @@ class Plan:
     """Modalities that go in; chosen if not given."""
     targets: tuple[str, ...] = ()
     """Modalities to make; chosen if not given."""
+    entities: tuple[str, ...] = ()
+    """Of BIDS names, such as run-1: which file to take where several are one modality of a case."""
     method: str = "regression"
     """One of those that `transmodal list` shows."""
     minutes: float = 60.0
@@ -68,8 +70,8 @@ class Plan:
         from transmodal.experiment.plan import plan
 
         print(plan(
-            self.dataset, self.out, sources=self.sources, targets=self.targets, method=self.method,
-            minutes=self.minutes, memory=self.memory, device=self.device, force=self.force,
+            self.dataset, self.out, sources=self.sources, targets=self.targets, entities=self.entities,
+            method=self.method, minutes=self.minutes, memory=self.memory, device=self.device, force=self.force,
         ), end="")  # fmt: skip
 
 
@@ -86,7 +88,7 @@ class Prepare:
     workers: int = 0
     """Processes; 0 for one a core."""
     mask_tool: str = ""
-    """Program for the mask of cases that have none: "hd-bet -i {image} -o {mask}"."""
+    """Program for the mask of cases that have none: "mri_synthstrip -i {image} -m {mask}"."""
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:

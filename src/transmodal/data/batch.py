@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from transmodal.data.modality import modality
+from transmodal.data.modality import modality, unusable
 from transmodal.errors import RecipeError
 
 
@@ -31,6 +31,9 @@ class Task:
     size: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in (*self.sources, *self.targets):
+            if why := unusable(name):
+                raise RecipeError(f"{name!r} cannot name a modality: {why}")
         if self.size and len(self.size) != self.spatial:
             raise RecipeError(f"size = {list(self.size)}: give {self.spatial} numbers, or none")
         if self.spatial not in (2, 3):

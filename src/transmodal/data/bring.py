@@ -84,6 +84,8 @@ class PrepareSettings:
             raise RecipeError(f"data.prepare.shape = {list(self.shape)}: give three numbers of voxels, or none")
         if not 0 <= self.min_overlap <= 1:
             raise RecipeError(f"data.prepare.min_overlap = {self.min_overlap:g}: give a fraction from 0 to 1")
+        if not -1e6 < self.crop_margin < 1e6:
+            raise RecipeError(f"data.prepare.crop_margin = {self.crop_margin}: give mm, or -1 for no cropping")
         if self.interpolation not in range(6):
             raise RecipeError(f"data.prepare.interpolation = {self.interpolation}: give 0 (nearest) to 5")
         if self.reference and self.modalities and self.reference not in self.modalities:

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -82,30 +82,26 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(p), "") if p.isascii() and p.isdigit() else (1, 0, p) for p in parts]
 
 
-def fingerprint(path: Path) -> dict[str, Any]:
-    """Size and time of a file, or of every file in a folder, and the sha256 of them all; for :func:`is_same`."""
+def fingerprint(files: Sequence[Path]) -> dict[str, Any]:
+    """Size and time of every file, and the sha256 of them all; for :func:`is_same`."""
     digest = hashlib.sha256()
-    for file in _members(path):
+    for file in files:
         with open(file, "rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return {"stamps": _stamps(path), "sha256": digest.hexdigest()}
+    return {"stamps": _stamps(files), "sha256": digest.hexdigest()}
 
 
-def is_same(path: Path, known: Mapping[str, Any]) -> bool:
-    """Whether it holds what it held; it is only read if the sizes are the same and a time is not."""
-    stamps = _stamps(path)
+def is_same(files: Sequence[Path], known: Mapping[str, Any]) -> bool:
+    """Whether they hold what they held; they are only read if the sizes are the same and a time is not."""
+    stamps = _stamps(files)
     if stamps == known["stamps"]:
         return True
     sizes, before = ([size for size, _ in s] for s in (stamps, known["stamps"]))
-    return bool(sizes == before and fingerprint(path)["sha256"] == known["sha256"])
+    return bool(sizes == before and fingerprint(files)["sha256"] == known["sha256"])
 
 
-def _members(path: Path) -> list[Path]:
-    return sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
-
-
-def _stamps(path: Path) -> list[list[int]]:
-    return [[stat.st_size, stat.st_mtime_ns] for stat in (file.stat() for file in _members(path))]
+def _stamps(files: Sequence[Path]) -> list[list[int]]:
+    return [[stat.st_size, stat.st_mtime_ns] for stat in (file.stat() for file in files)]
 
 
 @contextmanager

@@ -4,6 +4,7 @@ Affines are RAS+ as everywhere here; ITK's and DICOM's own are LPS.
 """
 
 import locale
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from transmodal.progress import warn
 from transmodal.shapes import Affine
 
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+_META, _HEADER = (".mha", ".mhd"), 8192
+_META_DIRECTIONS, _NRRD_DIRECTIONS = (b"transformmatrix", b"rotation", b"orientation"), (b"space directions",)
+_DATA_FILE = re.compile(r"^(?:ElementDataFile\s*=|data ?file:)\s*(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
 _LPS = np.diag([-1.0, -1.0, 1.0])
 _TILT_DEG, _UNEVEN = 0.1, 0.02
 _POSITION, _ORIENTATION, _PIXELS = "0020|0032", "0020|0037", "0028|0030"
@@ -44,6 +48,22 @@ def read_itk(path: Path) -> Decoded:
     affine[:3, :3] = _LPS @ np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
     affine[:3, 3] = _LPS @ image.GetOrigin()
     return _values(image), affine
+
+
+def detached(path: Path) -> list[Path]:
+    """The files with the values of a ``.mhd`` or ``.nhdr``, as its header names them and as far as they exist."""
+    if not path.name.lower().endswith((".mhd", ".nhdr")):
+        return []
+    names = _DATA_FILE.findall(path.read_text(encoding="latin-1"))
+    return [path.parent / name for name in names if (path.parent / name).is_file()]
+
+
+def says_where(path: Path) -> bool:
+    """Whether the header of an NRRD or MetaImage file gives the directions of its axes."""
+    with open(path, "rb") as file:
+        head = file.read(_HEADER).lower()
+    meta = path.name.lower().endswith(_META)
+    return any(word in head for word in (_META_DIRECTIONS if meta else _NRRD_DIRECTIONS))
 
 
 def is_dicom(folder: Path) -> bool:

@@ -22,11 +22,13 @@ class Grid:
         shape: number of voxels along X, Y, Z.
         affine: voxel index → millimetres, RAS+.
         header: the NIfTI header it was read with, or None for a grid that was computed.
+        located: False where another format's header left the directions of the axes out.
     """
 
     shape: tuple[int, int, int]
     affine: Affine
     header: SpatialHeader | None = field(default=None, repr=False, compare=False)
+    located: bool = field(default=True, repr=False, compare=False)
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -50,7 +52,7 @@ class Grid:
         """Whether the header says where the voxels lie; a NIfTI with the qform and sform codes 0 does not."""
         header = self.header
         if not isinstance(header, nib.Nifti1Header):
-            return True
+            return self.located
         return bool(header["qform_code"] or header["sform_code"])
 
     def same_as(self, other: "Grid", tolerance_mm: float = 1e-2) -> bool:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from transmodal.data import bids
 from transmodal.data.files import natural
+from transmodal.data.modality import unusable
+from transmodal.data.stacks import SIDECAR, is_stack, sidecar
 from transmodal.data.volume import READABLE, is_series, stem
 from transmodal.errors import InputError, nearest
+from transmodal.progress import warn
 
 SPLITS = ("train", "val", "test")
 _TABLES = ("cases.tsv", "cases.csv")
@@ -92,7 +95,9 @@ def _images_below(folder: Path) -> tuple[list[Path], list[Path]]:
         parts = path.relative_to(folder).parts
         if any(part.startswith(".") for part in parts) or parts[0] in _NOT_DATA:
             continue
-        if (path.name.lower().endswith(READABLE) and path.is_file()) or (len(parts) == 2 and is_series(path)):
+        if len(parts) == 2 and is_stack(path) and sidecar(path) is None:
+            warn(f"{path}: PNG files without a {SIDECAR} are passed over")
+        elif (path.name.lower().endswith(READABLE) and path.is_file()) or (len(parts) == 2 and is_series(path)):
             (derived if parts[0] == _DERIVED else raw).append(path)
     return sorted(raw), sorted(derived)
 
@@ -169,7 +174,8 @@ def _from_names(dataset: Path, raw: list[Path], derived: list[Path], entities: S
     if not found:
         raise InputError(f"{dataset}: the names of its files (such as {raw[0].name}) say no case; {_HOW}")
     people = dataset / "participants.tsv"
-    known = {row.get("participant_id", ""): row for row in _rows(people)} if people.is_file() else {}
+    told = people.is_file() and people.read_text(encoding="utf-8-sig", errors="replace").strip().count("\n")
+    known = {row.get("participant_id", ""): row for row in _rows(people)} if told else {}
     cases = [_case(name, _subject(name), images) for name, images in found.items()]
     return [
         replace(case, facts={k: v for k, v in known.get(case.subject, {}).items() if v and k != "participant_id"})
@@ -209,6 +215,9 @@ def _checked(cases: list[CaseFiles], where: Path) -> list[CaseFiles]:
         if name in seen:
             raise InputError(f"{where}: the case {name!r} is listed twice; give each row its own name")
         seen.add(name)
+        for column in case.images:
+            if why := unusable(column):
+                raise InputError(f"{where}, case {name}: {column!r} cannot name a modality: {why}")
         if not case.images:
             raise InputError(f"{where}, case {name}: has no image; fill in a path, or remove it")
         if case.split is not None and case.split not in SPLITS:

@@ -1,4 +1,4 @@
-"""A mask by a program of the user's (HD-BET, SynthStrip …): a command line with ``{image}`` and ``{mask}`` in it.
+"""A mask by a program of the user's (SynthStrip, HD-BET …): a command line with ``{image}`` and ``{mask}`` in it.
 
 The command comes from the command line or from Python, never from a recipe or a model: those are passed around,
 and must not be able to run anything.
@@ -9,10 +9,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from transmodal.data.volume import Volume, read_volume, write_volume
 from transmodal.errors import InputError, RecipeError
 
 _HOURS = 1
+_LEVELS = 2
 
 
 def check(command: str) -> list[str]:
@@ -60,4 +63,9 @@ def mask_by(command: str, image: Volume) -> Volume:
                 "try it by hand on this image"
             )
         mask = read_volume(made, label=True)
+        if len(levels := np.unique(mask.data)) > _LEVELS:
+            raise InputError(
+                f"{image.name}: the mask tool {words[0]!r} wrote {len(levels)} different values where a mask has "
+                "two; this is an image: ask it for the mask"
+            )
         return Volume(mask.data, mask.grid, f"mask of {image.name} by {words[0]}")

@@ -25,11 +25,21 @@ class Modality:
     dtype: str = "float32"
 
 
+_TAKEN = ("case", "mask", "labels", "subject", "split")
 _KNOWN = {
     "CT": Modality("CT", unit="HU", window=(-1024.0, 3071.0), dtype="int16"),
     "FA": Modality("FA", unit="1", window=(0.0, 1.0)),
     "cryo": Modality("cryo", unit="RGB", window=(0.0, 255.0), channels=3, dtype="rgb"),
 }
+
+
+def unusable(name: str) -> str:
+    """Why a word cannot name a modality, which becomes part of file names; empty if it can."""
+    if not name or name.startswith(".") or "/" in name or "\\" in name or any(ord(c) < 32 for c in name):
+        return "it becomes a file's name; use letters, digits, - and _"
+    if name in _TAKEN:
+        return "that name is taken; call it something else"
+    return ""
 
 
 def modality(name: str) -> Modality:

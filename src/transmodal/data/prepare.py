@@ -13,7 +13,7 @@ from transmodal.data.layout import CaseFiles, find_cases, is_drawn
 from transmodal.data.mask_tool import check, mask_by
 from transmodal.data.prepared import PreparedCase, PreparedDataset, is_prepared, write_case, write_dataset
 from transmodal.data.splits import FORMAT as SPLITS_FORMAT
-from transmodal.data.volume import read_volume
+from transmodal.data.volume import made_of, read_volume
 from transmodal.data.workers import mapper
 from transmodal.errors import InputError, PartialFailure, RecipeError, nearest
 from transmodal.progress import note, track
@@ -152,7 +152,7 @@ def resolved(settings: PrepareSettings, cases: Sequence[CaseFiles]) -> PrepareSe
 
 def _made_from(job: Job) -> dict[str, Any]:
     """What decides whether a case must be made again."""
-    return {**_how(job), "files": {n: fingerprint(p) for n, p in _files(job).items()}}
+    return {**_how(job), "files": {n: fingerprint(f) for n, f in _files(job).items()}}
 
 
 def _how(job: Job) -> dict[str, Any]:
@@ -162,10 +162,10 @@ def _how(job: Job) -> dict[str, Any]:
     return {"settings": how, "row": [job.case.subject, job.case.split, job.case.facts], "mask_tool": tool}
 
 
-def _files(job: Job) -> dict[str, Path]:
+def _files(job: Job) -> dict[str, list[Path]]:
     used: dict[str, Path | None] = {name: job.case.images.get(name) for name in job.settings.modalities}
     used |= {"mask": job.case.mask, "labels": job.case.labels}
-    return {name: path for name, path in used.items() if path is not None}
+    return {name: made_of(path) for name, path in used.items() if path is not None}
 
 
 def _is_finished(job: Job) -> bool:
@@ -174,7 +174,7 @@ def _is_finished(job: Job) -> bool:
     try:
         stored = read_json(job.out / "case.json")["made_from"]
         known, files = stored["files"], _files(job)
-        same = known.keys() == files.keys() and all(is_same(path, known[name]) for name, path in files.items())
+        same = known.keys() == files.keys() and all(is_same(made, known[name]) for name, made in files.items())
         return bool(same and stored == {**_how(job), "files": known})
     except (InputError, KeyError, TypeError, AttributeError):
         return False

@@ -35,8 +35,12 @@ _AXES = ("RL", "AP", "SI")
 
 
 def is_stack(folder: Path) -> bool:
-    """Whether a folder holds PNG slices."""
-    return folder.is_dir() and any(path.suffix.lower() == SLICE for path in folder.iterdir())
+    """Whether a folder is one volume in PNG slices: two or more, and no folders or other images beside them."""
+    if not folder.is_dir():
+        return False
+    inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    slices = sum(path.suffix.lower() == SLICE for path in inside)
+    return slices > 1 and all(p.is_file() and p.suffix.lower() in (SLICE, ".json", ".txt") for p in inside)
 
 
 def read_stack(path: Path, *, label: bool = False) -> Decoded:
@@ -93,14 +97,23 @@ def _array(path: Path) -> Shaped[np.ndarray, "C X Y Z"]:
     return np.ascontiguousarray(values[None])
 
 
+def sidecar(path: Path) -> Path | None:
+    """The JSON file that belongs to a stack, the nearest one, or None."""
+    return next((place for place in _places(path) if place.is_file()), None)
+
+
+def _places(path: Path) -> list[Path]:
+    if path.suffix == NUMPY:
+        return [path.with_suffix(".json"), path.parent / SIDECAR, path.parent.parent / SIDECAR]
+    return [path / SIDECAR, path.parent / SIDECAR, path.parent.parent / SIDECAR]
+
+
 def _sidecar(path: Path) -> tuple[Mapping[str, Any], Path]:
     """What the JSON file says, and which one it is."""
-    places = [path / SIDECAR, path.parent / SIDECAR, path.parent.parent / SIDECAR]
-    if path.suffix == NUMPY:
-        places = [path.with_suffix(".json"), path.parent / SIDECAR, path.parent.parent / SIDECAR]
-    found = next((place for place in places if place.is_file()), None)
+    found = sidecar(path)
     if found is None:
-        raise InputError(f"{path}: does not say how large its voxels are or where they lie; {_HOW % places[0]}")
+        how = _HOW % _places(path)[0]
+        raise InputError(f"{path}: does not say how large its voxels are or where they lie; {how}")
     facts = read_json(found)
     if not isinstance(facts, Mapping) or not {"spacing", "orientation"} <= set(facts):
         raise InputError(f"{found}: lacks 'spacing' or 'orientation'; {_HOW % found}")

@@ -8,7 +8,7 @@ import gzip
 import os
 import zlib
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, io_orientation
 from nibabel.spatialimages import SpatialImage
 
-from transmodal.data.formats import ITK, is_dicom, read_dicom, read_itk
+from transmodal.data.formats import ITK, detached, is_dicom, read_dicom, read_itk, says_where
 from transmodal.data.grid import Grid
-from transmodal.data.stacks import NUMPY, is_stack, read_stack
+from transmodal.data.stacks import NUMPY, is_stack, read_stack, sidecar
 from transmodal.errors import InputError
 from transmodal.progress import warn
 from transmodal.shapes import Voxels
@@ -29,8 +29,8 @@ SUFFIXES = (".nii.gz", ".nii")
 """What is written; also read are :data:`~.formats.ITK`, ``.npy``, and folders of DICOM files or PNG slices."""
 READABLE = (*SUFFIXES, *ITK, NUMPY)
 UNLOCATED = (
-    "its header does not say where the voxels lie (qform and sform codes are 0), so left and right are a guess; "
-    "repair it, or convert the scan again"
+    "its header does not say where the voxels lie (in NIfTI: qform and sform codes are 0), so left and right are "
+    "a guess; repair it, or convert the scan again"
 )
 _QUICK = 1
 """Of gzip: larger levels take many times as long for files that are hardly smaller."""
@@ -74,6 +74,14 @@ def is_series(folder: Path) -> bool:
     return is_dicom(folder) or is_stack(folder)
 
 
+def made_of(path: Path) -> list[Path]:
+    """Every file that decides what a volume is: itself or its slices, its sidecar, its detached values."""
+    own = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    stacked = path.name.lower().endswith(NUMPY) or is_stack(path)
+    beside = sidecar(path) if stacked else None
+    return [*own, *detached(path), *([beside] if beside is not None and beside not in own else [])]
+
+
 def stem(path: Path) -> str:
     """File name without ``.nii.gz`` and the like."""
     for suffix in READABLE:
@@ -104,15 +112,15 @@ def read_volume(path: Path | str, *, label: bool = False) -> Volume:
     if path.name.lower().endswith(NUMPY):
         return _volume(*read_stack(path, label=label), None, str(path), label)
     if path.name.lower().endswith(ITK):
-        return _volume(*read_itk(path), None, str(path), label)
+        volume = _volume(*read_itk(path), None, str(path), label)
+        if not says_where(path):
+            volume = replace(volume, grid=replace(volume.grid, located=False))
+        return _warned(volume, label)
     try:
         image = nib.load(path)
         if not isinstance(image, SpatialImage):
             raise ImageFileError("not an image with voxels")
-        volume = from_image(image, str(path), label=label)
-        if not volume.grid.is_located and not label:
-            warn(f"{path}: {UNLOCATED}")
-        return volume
+        return _warned(from_image(image, str(path), label=label), label)
     except (
         ImageFileError,
         OSError,
@@ -128,6 +136,12 @@ def read_volume(path: Path | str, *, label: bool = False) -> Volume:
             f"{path}: cannot be read as NIfTI ({reason}); it may be truncated or of another format: "
             "copy it again, or convert it to .nii.gz"
         ) from problem
+
+
+def _warned(volume: Volume, label: bool) -> Volume:
+    if not volume.grid.is_located and not label:
+        warn(f"{volume.name}: {UNLOCATED}")
+    return volume
 
 
 def from_image(image: Any, name: str = "image", *, label: bool = False) -> Volume:

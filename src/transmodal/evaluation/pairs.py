@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transmodal.data import bids
 from transmodal.data.layout import CaseFiles, find_cases, is_drawn
-from transmodal.data.prepared import is_prepared
+from transmodal.data.prepared import PreparedDataset, is_prepared
 from transmodal.data.volume import SUFFIXES, stem
 from transmodal.errors import InputError, RecipeError, nearest
 
@@ -232,4 +232,7 @@ def _by_name(place: Path, known: Mapping[str, _Reference], pattern: re.Pattern[s
 
 
 def _cases(dataset: Path) -> list[CaseFiles]:
-    return find_cases(dataset / "cases" if is_prepared(dataset) else dataset)
+    if not is_prepared(dataset):
+        return find_cases(dataset)
+    finished = PreparedDataset.open(dataset).names
+    return [case for case in find_cases(dataset / "cases") if case.name in finished]

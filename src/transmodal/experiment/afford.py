@@ -68,8 +68,12 @@ class Afforded:
 
     def why_arguments(self) -> str:
         """Why the method's defaults are not kept."""
-        time = f"{self.budget.minutes:g} minutes"
-        return f"so that {time} are {_FEWEST_STEPS} steps or more, and slices fit the network"
+        time = f"{self.budget.minutes:g} minutes are {_FEWEST_STEPS} steps or more"
+        if self._possible < _FEWEST_STEPS:
+            return (
+                f"as narrow as is sensible; {self.budget.minutes:g} minutes are still only {self._possible} steps"
+            )
+        return f"so that {time}, and slices fit the network"
 
     def why_batch(self) -> str:
         """Why it is not larger."""

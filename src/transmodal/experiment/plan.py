@@ -23,7 +23,7 @@ from transmodal.experiment.survey import Survey, survey
 from transmodal.inference.synthesize import pick_device
 from transmodal.machine import free_memory
 from transmodal.recipe import make_recipe
-from transmodal.reporting.toml import value
+from transmodal.reporting.toml import key, value
 
 _THICK = 2.5
 """Slices that are this many times thicker than their voxels are fine are taken as slices."""
@@ -68,6 +68,7 @@ def plan(
     *,
     sources: Sequence[str] = (),
     targets: Sequence[str] = (),
+    entities: Sequence[str] = (),
     method: str = "regression",
     minutes: float = 60.0,
     memory: float = 0.0,
@@ -81,6 +82,7 @@ def plan(
         out: the recipe's file.
         sources: modalities that go in; chosen if empty.
         targets: modalities to make; chosen if empty.
+        entities: of BIDS names, which files to take where several are one modality.
         method: which one.
         minutes: of training, for one fold.
         memory: gigabytes that training may take; 0 for half of what is free here.
@@ -100,7 +102,7 @@ def plan(
         raise RecipeError(f"--minutes {minutes:g} --memory {memory:g}: give more than 0")
     registry.get(method)
     where = pick_device(device)
-    seen = survey(dataset, sources, targets)
+    seen = survey(dataset, sources, targets, entities)
     grid = _grid(seen)
     task = Task(seen.sources, seen.targets)
     arguments, multiple = shallow(method, task)
@@ -120,7 +122,8 @@ def _folds(seen: Survey) -> int:
 
 def _samples(seen: Survey, grid: _Grid) -> int:
     """Slices to train on: those of the cases that the test and the validation fold leave."""
-    return max(1, round(len(seen.cases) * (1 - 2 / _folds(seen)) * grid.voxels[grid.through]))
+    share = seen.dealt or 1 - 2 / _folds(seen)
+    return max(1, round(len(seen.cases) * share * grid.voxels[grid.through]))
 
 
 def _grid(seen: Survey) -> _Grid:
@@ -151,14 +154,13 @@ def _voxels(seen: Survey, spacing: np.ndarray) -> tuple[int, int, int]:
 
 def _data(seen: Survey) -> list[Choice]:
     count = f"{len(seen.cases)} cases have all of them"
-    if seen.lacking:
-        count += f", {seen.lacking} others do not and are left out"
     return [
         Choice("data", "path", str(seen.path.resolve()), "where the scans are"),
         Choice("data", "sources", list(seen.sources), count),
         Choice("data", "targets", list(seen.targets), "to be made"),
-        Choice("data", "folds", _folds(seen), f"{seen.people} people; each is tested in one fold"),
-    ]
+        *([] if seen.dealt else
+          [Choice("data", "folds", _folds(seen), f"{seen.people} people; each is tested in one fold")]),
+    ]  # fmt: skip
 
 
 def _prepare(seen: Survey, grid: _Grid) -> list[Choice]:
@@ -182,10 +184,13 @@ def _prepare(seen: Survey, grid: _Grid) -> list[Choice]:
     spacing = grid.spacing[0] if len(set(grid.spacing)) == 1 else list(grid.spacing)
     return [
         Choice("data.prepare", "spacing", spacing, grid.reason),
+        *([Choice("data.prepare", "exclude", list(seen.lacking), "these lack a source or the target")]
+          if seen.lacking else []),
+        *([Choice("data.prepare", "entities", list(seen.entities), "as given")] if seen.entities else []),
         Choice("data.prepare", "mask", seen.mask, reasons[seen.mask]),
         Choice("data.prepare", "register", register, why),
         *(_intensity(name) for name in (*seen.sources, *seen.targets)),
-    ]
+    ]  # fmt: skip
 
 
 def _intensity(name: str) -> Choice:
@@ -249,5 +254,5 @@ def _spell(seen: Survey, choices: Sequence[Choice]) -> str:
         lines += ["", f"[{table}]"]
         for choice in choices:
             if choice.table == table:
-                lines += [f"# {choice.reason}", f"{choice.key} = {value(choice.value)}"]
+                lines += [f"# {choice.reason}", f"{key(choice.key)} = {value(choice.value)}"]
     return "\n".join(lines) + "\n"

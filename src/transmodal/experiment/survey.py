@@ -18,6 +18,7 @@ from transmodal.errors import InputError, RecipeError, nearest
 
 _LOOK, _REGISTER = 12, 6
 """How many cases are read, and of how many the images are registered to each other."""
+_FEWEST = 3
 _ORDER = ("T1w", "T2w", "PDw", "FLAIR", "T1c")
 _MADE = ("FA", "CT", "cryo")
 """What others are turned into, rather than the other way round."""
@@ -42,7 +43,9 @@ class Survey:
         sources: chosen or given.
         targets: chosen or given.
         cases: those that have all of them.
-        lacking: how many others do not.
+        lacking: names of the others.
+        entities: of BIDS names, that were chosen.
+        dealt: the share of the cases that a ``split`` column gives to training; 0 without one.
         mask: ``given``, ``labels`` or ``foreground``: what all usable cases have.
         spacing: median voxel of the first source along X, Y, Z (RAS) in mm.
         uniform: whether all voxels looked at are the same, to 2 %.
@@ -55,7 +58,9 @@ class Survey:
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     cases: tuple[CaseFiles, ...]
-    lacking: int
+    lacking: tuple[str, ...]
+    entities: tuple[str, ...]
+    dealt: float
     mask: str
     spacing: tuple[float, float, float]
     uniform: bool
@@ -69,26 +74,35 @@ class Survey:
         return len({case.subject for case in self.cases})
 
 
-def survey(dataset: Path, sources: Sequence[str] = (), targets: Sequence[str] = ()) -> Survey:
+def survey(
+    dataset: Path, sources: Sequence[str] = (), targets: Sequence[str] = (), entities: Sequence[str] = ()
+) -> Survey:
     """Look at a dataset; at most twelve cases are read, one after the other.
 
     Args:
         dataset: what ``transmodal prepare`` takes.
         sources: modalities that go in; chosen if empty.
         targets: modalities to make; chosen if empty.
+        entities: see :func:`~transmodal.data.layout.find_cases`.
 
     Raises:
         RecipeError: sources or targets that no case has, or that cannot be chosen.
-        InputError: no case has all of them.
+        InputError: fewer than three people have all of them.
     """
     if is_prepared(dataset):
         raise InputError(f"{dataset}: is prepared already; plan with the dataset that it was made from")
-    found = find_cases(dataset)
+    found = find_cases(dataset, entities)
     sources, targets = _roles(found, sources, targets)
     needed = {*sources, *targets}
     cases = [case for case in found if needed <= set(case.images)]
     if not cases:
         raise InputError(f"{dataset}: no case has all of {', '.join(sorted(needed))}")
+    people, split = len({case.subject for case in cases}), all(case.split for case in cases)
+    if people < _FEWEST and not split:
+        raise InputError(
+            f"{dataset}: {people} of its people have all of {', '.join(sorted(needed))}; training, validation and "
+            "test need one each: add people"
+        )
     mask = "given" if all(c.mask for c in cases) else "labels" if all(c.labels for c in cases) else "foreground"
     grids, boxes = [], []
     looked = cases[:: -(-len(cases) // _LOOK)]
@@ -104,7 +118,9 @@ def survey(dataset: Path, sources: Sequence[str] = (), targets: Sequence[str] = 
         tuple(sources),
         tuple(targets),
         tuple(cases),
-        len(found) - len(cases),
+        tuple(case.name for case in found if case not in cases),
+        tuple(entities),
+        sum(case.split == "train" for case in cases) / len(cases) if split else 0.0,
         mask,
         (float(spacing[0]), float(spacing[1]), float(spacing[2])),
         bool((np.abs(np.asarray(grids) / spacing - 1) < 0.02).all()),

@@ -113,9 +113,10 @@ def _batch(model: Model, dataset: Path, out: Path, force: bool) -> list[Path]:
         progress.note(case.name)
         images = {name: case.images[name] for name in model.task.sources if name in case.images}
         made = list(images.values())
+        named = root is not None and case.name.startswith("sub-")
         targets = {
-            target: out / (f"{case.name}_synth-{target}.nii.gz" if root is None
-                           else bids.derived_path(case.name, made, target, model.name))
+            target: out / (bids.derived_path(case.name, made, target, model.name) if named
+                           else f"{case.name}_synth-{target}.nii.gz")
             for target in model.task.targets
         }  # fmt: skip
         try:
@@ -161,12 +162,19 @@ def _one(
     head = None if mask is None else read_volume(mask, label=True)
     made = synthesize_volumes(model, volumes, head)
     seconds = time.monotonic() - started
+    sources = {name: _spelt(path, root) for name, path in images.items()}
     for target, path in targets.items():
         kind = modality(target)
         write_volume(made[target], path, dtype=kind.dtype, description=describe(model, target))
-        sources = {n: str(p) if root is None else f"bids:raw:{p.relative_to(root)}" for n, p in images.items()}
         write_json(path.with_name(f"{stem(path)}.json"), _sidecar(model, target, sources, made[target], seconds))
     return list(targets.values())
+
+
+def _spelt(path: Path, root: Path | None) -> str:
+    """A source as a sidecar names it: by a BIDS URI where it lies in the data set."""
+    if root is not None and path.resolve().is_relative_to(root.resolve()):
+        return f"bids:raw:{path.resolve().relative_to(root.resolve())}"
+    return str(path)
 
 
 def _sidecar(

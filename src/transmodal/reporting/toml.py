@@ -15,18 +15,19 @@ def to_toml(table: Mapping[str, Any]) -> str:
 
 
 def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
-    values = {key: v for key, v in table.items() if v is not None and not isinstance(v, Mapping)}
-    lines = [f"{_key(key)} = {value(v)}" for key, v in values.items()]
+    values = {name: v for name, v in table.items() if v is not None and not isinstance(v, Mapping)}
+    lines = [f"{key(name)} = {value(v)}" for name, v in values.items()]
     if path and (lines or not table):
-        lines.insert(0, f"[{'.'.join(_key(key) for key in path)}]")
-    for key, inner in table.items():
+        lines.insert(0, f"[{'.'.join(key(name) for name in path)}]")
+    for name, inner in table.items():
         if isinstance(inner, Mapping):
-            lines += ["", *_lines(inner, (*path, key))] if lines else _lines(inner, (*path, key))
+            lines += ["", *_lines(inner, (*path, name))] if lines else _lines(inner, (*path, name))
     return lines
 
 
-def _key(key: str) -> str:
-    return key if _BARE.fullmatch(key) else _text(key)
+def key(name: str) -> str:
+    """A key as TOML: quoted where it must be."""
+    return name if _BARE.fullmatch(name) else _text(name)
 
 
 def value(given: Any) -> str:
@@ -36,7 +37,7 @@ def value(given: Any) -> str:
     if isinstance(given, float):
         return repr(given) if math.isfinite(given) else {math.inf: "inf", -math.inf: "-inf"}.get(given, "nan")
     if isinstance(given, Mapping):
-        inner = ", ".join(f"{_key(k)} = {value(v)}" for k, v in given.items() if v is not None)
+        inner = ", ".join(f"{key(k)} = {value(v)}" for k, v in given.items() if v is not None)
         return f"{{ {inner} }}" if inner else "{}"
     if isinstance(given, (list, tuple)):
         return f"[{', '.join(value(item) for item in given if item is not None)}]"
