@@ -17,7 +17,11 @@ def cores() -> int:
 
 
 def _begin(voice: progress.Voice) -> None:
+    import SimpleITK
+
     progress.use(voice)
+    # There is a worker for every core already; threads of each would only fight.
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
