@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
@@ -15,8 +16,6 @@ from transmodal.nn import pretrained
 from transmodal.nn.encoder import ConvPyramid, Encoder, PretrainedEncoder, tap_of
 from transmodal.nn.pretrained import Pretrained, frozen_networks, load_as_before, origins
 from transmodal.nn.sam import NAMES, sam
-
-transformers = pytest.importorskip("transformers")
 
 
 def tiny_network(size=128):

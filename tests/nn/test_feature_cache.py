@@ -11,8 +11,6 @@ from transmodal.nn.encoder import PretrainedEncoder
 from transmodal.nn.feature_cache import FeatureCache
 from transmodal.nn.sam import sam
 
-pytest.importorskip("transformers")
-
 
 def image(count=2, seed=0, size=32):
     return torch.rand(count, 1, size, size, generator=torch.Generator().manual_seed(seed)) * 2 - 1
