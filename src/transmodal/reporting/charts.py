@@ -101,6 +101,30 @@ def dots(values: Mapping[str, Sequence[float]], label: str, floors: Sequence[str
         return to_png(figure)
 
 
+def scatter(points: Mapping[str, tuple[float, float, tuple[float, float]]], across: str, up: str) -> bytes:
+    """One point for each method, with its name and the interval of its height; the x axis is logarithmic.
+
+    Args:
+        points: method → x above 0, y, and the ends of y's interval.
+        across: label of the x axis.
+        up: label of the y axis.
+    """
+    with new_figure((560, 340), "white") as figure:
+        axes = figure.add_subplot()
+        for method, (x, y, (low, high)) in points.items():
+            colour = FAINT if method in FLOORS else _LINES[0]
+            axes.plot([x, x], [low, high], color=colour, lw=1.5, alpha=0.6)
+            axes.scatter([x], [y], s=28, color=colour, zorder=3)
+            axes.annotate(method, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8, color=INK)
+        axes.set_xscale("log")
+        axes.margins(x=0.2)
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
+        _plain(axes)
+        figure.tight_layout(pad=0.8)
+        return to_png(figure)
+
+
 def _plain(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)

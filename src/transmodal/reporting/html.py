@@ -10,11 +10,13 @@ from typing import Any
 
 from transmodal import progress
 from transmodal.data.files import write_text
+from transmodal.evaluation.measure import Measure, measure_of
+from transmodal.evaluation.table import Row
 from transmodal.reporting import charts, sections
-from transmodal.reporting.folder import Contents, main_method, read_folder
+from transmodal.reporting.folder import Contents, Manifest, main_method, read_folder
 from transmodal.reporting.montages import choose_cases, draw
 from transmodal.reporting.prose import methods_text
-from transmodal.reporting.tables import FLOORS, Metric, order
+from transmodal.reporting.tables import FLOORS, order
 
 PURPOSE = "Synthetic images. For research use only: not a medical device, not for diagnosis or treatment."
 
@@ -119,17 +121,32 @@ def _digest(text: str) -> str:
 
 
 def _images(contents: Contents, cases: int, slices: int) -> tuple[str, list[str]]:
-    manifest = contents.manifest
-    if manifest is None:
+    if contents.manifest is None:
         return "", []
-    chosen = choose_cases(manifest.cases, contents.rows, main_method(contents), cases)
+    return pictures(contents.manifest, contents.rows, main_method(contents), cases, slices)
+
+
+def pictures(
+    manifest: Manifest, rows: Sequence[Row], method: str | None, cases: int, slices: int
+) -> tuple[str, list[str]]:
+    """Montages of the first cases and of the best, median and worst, and a sentence for each that failed.
+
+    Args:
+        manifest: the files of every case.
+        rows: scores; the first measure of ``method`` among them chooses and is written above each picture.
+        method: whose best and worst cases.
+        cases: how many of the first cases.
+        slices: of each.
+    """
+    lead = next((row for row in rows if row.method == method), None)
+    chosen = choose_cases(manifest.cases, rows, method, cases)
     parts, notes = [], []
     for pick in progress.track(chosen, "drawing"):
         png, said = draw(pick.shown, manifest, slices)
         notes += said
         if png is not None:
             why = f" — {pick.why}" if pick.why else ""
-            scores = sections.paragraph(_scores(contents, pick.shown.case), "facts")
+            scores = sections.paragraph(_scores(rows, lead, pick.shown.case), "facts")
             picture = sections.image(png, f"Axial slices of {pick.shown.case}", kind="wide")
             parts.append(f"<h3>{escape(pick.shown.case + why)}</h3>{scores}{picture}")
     if not parts:
@@ -146,22 +163,19 @@ def _images(contents: Contents, cases: int, slices: int) -> tuple[str, list[str]
     return sections.paragraph(_HOW_TO_READ.format(window=window) + more, "note") + "".join(parts), notes
 
 
-def _first_metric(contents: Contents) -> Metric | None:
+def _first_metric(contents: Contents) -> Measure | None:
     row = next((row for row in contents.rows if row.method == main_method(contents)), None)
-    return None if row is None else Metric(row.metric, row.region, row.convention, row.unit)
+    return None if row is None else measure_of(row)
 
 
-def _scores(contents: Contents, case: str) -> str:
-    metric = _first_metric(contents)
-    if metric is None:
+def _scores(rows: Sequence[Row], lead: Row | None, case: str) -> str:
+    """What every method reached for a case, by the measure of one row."""
+    if lead is None:
         return ""
-    found = {
-        row.method: row.value
-        for row in contents.rows
-        if (row.case, row.metric, row.region) == (case, metric.name, metric.region)
-    }
+    measure = measure_of(lead)
+    found = {row.method: row.value for row in rows if row.case == case and measure_of(row) == measure}
     listed = ", ".join(f"{method} {found[method]:.4g}" for method in order(list(found)))
-    return f"{metric.heading}: {listed}" if listed else ""
+    return f"{measure.heading}: {listed}" if listed else ""
 
 
 def _dots(contents: Contents) -> str:

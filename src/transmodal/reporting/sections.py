@@ -8,12 +8,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from transmodal.evaluation.measure import Measure
 from transmodal.evaluation.summary import Summary
 from transmodal.evaluation.table import Row
 from transmodal.reporting.folder import Contents, few, table
 from transmodal.reporting.tables import (
     FLOORS,
-    Metric,
     Table,
     conventions,
     counts,
@@ -117,7 +117,24 @@ def verdict_lines(found: Table) -> list[str]:
     return lines
 
 
-def _summary_table(found: Table) -> str:
+def ranked(found: Table, letters: Mapping[tuple[str, Measure], str], legend: str) -> str:
+    """The table of a comparison: best method first, with the letters of its contests."""
+    return _summary_table(found, letters) + paragraph(legend, "note")
+
+
+def grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A plain table that can be sorted by its columns; nothing without rows."""
+    if not rows:
+        return ""
+    first = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
+    lines = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return (
+        f'<div class="scroll"><table class="sortable"><thead><tr>{first}</tr></thead>'
+        f"<tbody>{lines}</tbody></table></div>"
+    )
+
+
+def _summary_table(found: Table, letters: Mapping[tuple[str, Measure], str] | None = None) -> str:
     heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in headings(found))
     rows = []
     last_floor = next((m for m in reversed(found.methods) if m in FLOORS), None)
@@ -125,7 +142,8 @@ def _summary_table(found: Table) -> str:
         own = Table((method,), found.metrics, {key: s for key, s in found.cells.items() if key[0] == method})
         name = f"{escape(method)} <small>floor</small>" if method in FLOORS else f"<b>{escape(method)}</b>"
         kind = "floor" * (method in FLOORS) + " last-floor" * (method == last_floor)
-        cells = "".join(_cell(found, method, metric) for metric in found.metrics)
+        marks = {metric: (letters or {}).get((method, metric), "") for metric in found.metrics}
+        cells = "".join(_cell(found, method, metric, mark) for metric, mark in marks.items())
         rows.append(f'<tr{_class(kind)}><th scope="row">{name}</th><td>{counts(own)}</td>{cells}</tr>')
     region = dict.fromkeys(metric.region for metric in found.metrics)
     units = " ".join(_UNITS[unit] for unit in dict.fromkeys(m.unit for m in found.metrics) if unit in _UNITS)
@@ -140,14 +158,15 @@ def _summary_table(found: Table) -> str:
     )
 
 
-def _cell(found: Table, method: str, metric: Metric) -> str:
+def _cell(found: Table, method: str, metric: Measure, mark: str) -> str:
     cell = found.cells.get((method, metric))
     if cell is None:
         return "<td>–</td>"
     mean, spread, interval = figures(cell, found.decimals(metric))
     best = method in found.best(metric)
     strong = f"<b>{mean}</b>" if best else mean
-    return f"<td{_class('best' if best else '')}>{strong} {spread}<small>{interval}</small></td>"
+    sign = f" <sup>{escape(mark)}</sup>" if mark else ""
+    return f"<td{_class('best' if best else '')}>{strong} {spread}{sign}<small>{interval}</small></td>"
 
 
 def subjects(rows: Sequence[Row]) -> str:
@@ -168,7 +187,9 @@ def subjects(rows: Sequence[Row]) -> str:
         kind = _class("floor" if method in FLOORS else "")
         names = f'<td class="name">{escape(case)}</td><td class="text">{escape(method)}</td>'
         lines.append(f"<tr{kind}>{names}{cells}</tr>")
-    heads = "".join(f'<th scope="col">{escape(Metric(name, "", "", unit).heading)}</th>' for name, unit in columns)
+    heads = "".join(
+        f'<th scope="col">{escape(Measure(name, "", "", unit).heading)}</th>' for name, unit in columns
+    )
     body = (
         '<div class="scroll"><table class="sortable"><thead><tr><th scope="col">Case</th>'
         f'<th scope="col" class="text">Method</th>{heads}</tr></thead>'

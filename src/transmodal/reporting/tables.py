@@ -7,45 +7,17 @@ A floor is what costs no training: the source as it is (``identity``), the mean 
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
+from transmodal.evaluation.measure import Measure
 from transmodal.evaluation.summary import Summary
-from transmodal.metrics import METRICS
 
 FLOORS = ("identity", "mean")
 
 _LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}",
                                                          "^": r"\textasciicircum{}"})  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A column of a table: one metric, measured in one way.
-
-    Attributes:
-        name: of the metric.
-        region: where it was measured.
-        convention: how; values under different conventions must not be compared.
-        unit: of the values; ``1`` for a pure number.
-    """
-
-    name: str
-    region: str
-    convention: str
-    unit: str
-
-    @property
-    def higher_is_better(self) -> bool | None:
-        """Which way is up; None for a metric that Transmodal does not know."""
-        return METRICS[self.name].higher_is_better if self.name in METRICS else None
-
-    @property
-    def heading(self) -> str:
-        """Name, unit and an arrow to the better side."""
-        unit = "" if self.unit in ("", "1", "window") else f" ({self.unit})"
-        return self.name + unit + {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
 
 
 @dataclass(frozen=True)
@@ -59,10 +31,10 @@ class Table:
     """
 
     methods: tuple[str, ...]
-    metrics: tuple[Metric, ...]
-    cells: dict[tuple[str, Metric], Summary]
+    metrics: tuple[Measure, ...]
+    cells: dict[tuple[str, Measure], Summary]
 
-    def best(self, metric: Metric) -> frozenset[str]:
+    def best(self, metric: Measure) -> frozenset[str]:
         """The methods with the best mean; none where fewer than two can be compared."""
         means = self.means(metric)
         if metric.higher_is_better is None or len(means) < 2:
@@ -70,11 +42,11 @@ class Table:
         top = (max if metric.higher_is_better else min)(means.values())
         return frozenset(method for method, mean in means.items() if mean == top)
 
-    def decimals(self, metric: Metric) -> int:
+    def decimals(self, metric: Measure) -> int:
         """Digits after the point of the metric's means, see :func:`decimals`."""
         return decimals(self.means(metric).values())
 
-    def means(self, metric: Metric) -> dict[str, float]:
+    def means(self, metric: Measure) -> dict[str, float]:
         """Method → mean, where there is one."""
         found = {method: self.cells.get((method, metric)) for method in self.methods}
         return {m: s.mean for m, s in found.items() if s is not None and is_number(s.mean)}
@@ -153,11 +125,24 @@ def counts(table: Table) -> str:
 
 def markdown_table(summaries: Sequence[Summary]) -> str:
     """A GitHub table: mean ± sd [95 % interval]; the best mean in bold; conventions in a line below."""
-    table = lay_out(summaries)
+    return markdown(lay_out(summaries))
+
+
+def markdown(table: Table, letters: Mapping[tuple[str, Measure], str] | None = None) -> str:
+    """The same of a table that is laid out already.
+
+    Args:
+        table: its methods stay in their order.
+        letters: what follows a value of (method, measure), such as the letters of a contest.
+    """
     heads = ["method", "n", *headings(table)]
-    lines = [_pipes(heads), _pipes(["---"] + ["---:"] * (len(heads) - 1))]
+    lines = [pipes(heads), pipes(["---"] + ["---:"] * (len(heads) - 1))]
     for method in table.methods:
-        lines.append(_pipes([_name(method), _count(table, method), *_texts(table, method, "**{}**")]))
+        texts = _texts(table, method, "**{}**")
+        if letters:
+            marks = [letters.get((method, measure), "") for measure in table.metrics]
+            texts = [f"{text} {mark}".strip() for text, mark in zip(texts, marks, strict=True)]
+        lines.append(pipes([_name(method), _count(table, method), *texts]))
     return "\n".join([*lines, "", f"Mean ± sd over n cases [{intervals(table)}]. {conventions(table)}", ""])
 
 
@@ -213,8 +198,8 @@ def headings(table: Table) -> list[str]:
     return found
 
 
-def _metric(summary: Summary) -> Metric:
-    return Metric(summary.metric, summary.region, summary.convention, summary.unit)
+def _metric(summary: Summary) -> Measure:
+    return Measure(summary.metric, summary.region, summary.convention, summary.unit)
 
 
 def _name(method: str) -> str:
@@ -235,7 +220,8 @@ def _texts(table: Table, method: str, mark: str) -> list[str]:
     return texts
 
 
-def _pipes(cells: Sequence[str]) -> str:
+def pipes(cells: Sequence[str]) -> str:
+    """One line of a GitHub table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
