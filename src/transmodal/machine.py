@@ -1,5 +1,6 @@
 """Machine: what a number was made on, and what is missing or unwise there. Sends nothing anywhere."""
 
+import contextlib
 import os
 import platform
 import shutil
@@ -53,6 +54,36 @@ def free_memory(device: Any) -> float:
         return float(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
     except (OSError, StopIteration):
         return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / 2
+
+
+class PeakMemory:
+    """The most memory that this process has held since this was made, in bytes.
+
+    Linux forgets an earlier peak on request; elsewhere the peak of the whole process is given.
+    """
+
+    def __init__(self) -> None:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+
+    def read(self, device: Any) -> int:
+        """Resident memory of the process, or what torch has taken of a CUDA device."""
+        import torch
+
+        if device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(device))
+        try:
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+        except (OSError, StopIteration):
+            import resource
+
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _processor() -> str:

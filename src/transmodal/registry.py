@@ -8,7 +8,7 @@ folder, so this module is imported without torch.
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from transmodal import methods, schema
@@ -123,12 +123,10 @@ def show(
     Raises:
         RecipeError: as :func:`build`; or ``size`` does not suit the networks.
     """
-    import torch
     from torch import nn
 
     method = outline(name, task, arguments)
-    with torch.device("meta"):
-        cost = {} if size is None else {"gmac": _gmac(name, method, task, size)}
+    cost = {} if size is None else {"gmac": gmac(name, method, task, (size,) * task.spatial)}
     assert isinstance(method, nn.Module)
     players = method.players()
     trained = {id(p) for networks in players.values() for net in networks.values() for p in net.parameters()}
@@ -151,26 +149,40 @@ def _defaults(cls: type[Any]) -> dict[str, Any]:
     return {key: parameter.default for key, parameter in arguments(cls).items()}
 
 
-def _gmac(
-    name: str, method: "transmodal.methods._method.Method", task: "transmodal.data.batch.Task", size: int
+def gmac(
+    name: str,
+    method: "transmodal.methods._method.Method",
+    task: "transmodal.data.batch.Task",
+    shape: Sequence[int],
 ) -> float:
-    """10⁹ multiply-accumulates of one forward pass; a pair of them is what torch counts as two operations."""
+    """10⁹ multiply-accumulates of one ``translate`` of one sample (convolutions and matrix products).
+
+    Args:
+        name: of the method.
+        method: as :func:`outline` made it: nothing is computed.
+        task: what it was built for.
+        shape: voxels along each spatial axis of the sample.
+
+    Raises:
+        RecipeError: the networks cannot halve such a shape as often as they do.
+    """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from transmodal.data.batch import Batch
 
-    if size < 1 or size % method.multiple:
-        raise RecipeError(f"size = {size}: {name} takes sizes that are multiples of {method.multiple}")
-    shape = (size,) * task.spatial
-    batch = Batch(
-        source=torch.zeros(1, task.in_channels, *shape),
-        present=torch.ones(1, len(task.sources), dtype=torch.bool),
-        mask=torch.ones(1, 1, *shape, dtype=torch.bool),
-        extent=torch.tensor([[[0.0, 1.0]] * 3]),
-        axis=2 if task.spatial == 2 else None,
-    )
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        method.translate(batch)
+    if wrong := [size for size in shape if size < 1 or size % method.multiple]:
+        raise RecipeError(f"size = {wrong[0]}: {name} takes sizes that are multiples of {method.multiple}")
+    with torch.device("meta"):
+        batch = Batch(
+            source=torch.zeros(1, task.in_channels, *shape),
+            present=torch.ones(1, len(task.sources), dtype=torch.bool),
+            mask=torch.ones(1, 1, *shape, dtype=torch.bool),
+            extent=torch.tensor([[[0.0, 1.0]] * 3]),
+            axis=2 if task.spatial == 2 else None,
+        )
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), counter:
+            method.translate(batch)
+    # Torch counts a multiplication and the addition after it as two operations.
     return counter.get_total_flops() / 2 / 1e9

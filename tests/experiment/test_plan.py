@@ -21,6 +21,7 @@ from transmodal.experiment.train import train
 from transmodal.methods._method import Facts
 from transmodal.recipe import load_recipe
 from transmodal.training.cost import Cost, measure
+from transmodal.training.settings import TrainingSettings
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ class OneLayer(nn.Module):
 
 def test_bytes_are_those_that_are_kept() -> None:
     task = Task(("T1w",), ("T2w",), size=(32, 32))
-    cost = measure(OneLayer(), task, 4, "cpu")
+    cost = measure(OneLayer(), task, TrainingSettings(batch_size=4), "cpu")
     # The input, the output of the ReLU and of nothing else, which autocast may keep in bf16 too.
     pixels = 32 * 32
     assert pixels * (2 * 1 + 2 * 5) <= cost.per_sample <= pixels * (4 + 2 + 4 * 5)

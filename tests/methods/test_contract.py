@@ -259,6 +259,17 @@ def test_exports_to_onnx(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", registry.names())
+def test_what_it_costs_can_be_counted_without_computing(name: str) -> None:
+    known = registry.arguments(registry.get(name))
+    task = Task(sources=("T1w",) * max(1, registry.get(name).facts.min_sources))
+    method = registry.outline(name, task, {key: value for key, value in SMALLER.items() if key in known})
+    assert isinstance(method, nn.Module)
+    wide, square = (registry.gmac(name, method, task, shape) for shape in ((SIZE, 2 * SIZE), (SIZE, SIZE)))
+    assert (square > 0) == any(isinstance(part, nn.Conv2d | nn.Linear) for part in method.modules())
+    assert square <= wide <= 2.05 * square
+
+
+@pytest.mark.parametrize("name", registry.names())
 def test_a_task_it_cannot_do_is_refused(name: str) -> None:
     facts = registry.get(name).facts
     if facts.max_targets is not None:

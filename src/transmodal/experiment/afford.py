@@ -10,6 +10,7 @@ from transmodal import registry
 from transmodal.data.batch import Task
 from transmodal.errors import RecipeError
 from transmodal.training.cost import Cost, measure
+from transmodal.training.settings import TrainingSettings
 
 _FEWEST_STEPS = 800
 """Fewer updates than this are not worth a wide network."""
@@ -114,7 +115,8 @@ def afford(method: str, task: Task, arguments: Mapping[str, Any], budget: Budget
     widths = {k: p.default for k, p in known.items() if k.endswith("width") and isinstance(p.default, int)}
     while True:
         chosen = {**arguments, **{k: v for k, v in widths.items() if v != known[k].default}}
-        cost = measure(registry.build(method, task, chosen), task, 2, budget.device.type)
+        tried = registry.build(method, task, chosen)
+        cost = measure(tried, task, TrainingSettings(batch_size=2), budget.device.type)
         batch = cost.largest_batch(budget.memory / _OVERHEAD, _LARGEST_BATCH)
         found = Afforded(chosen, batch, cost.seconds * batch / 2, cost, budget)
         fits = found.bytes <= budget.memory

@@ -4,10 +4,12 @@ Training validates with it, and the final table of a run is made with it, so bot
 """
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -161,18 +163,22 @@ def final_evaluation(run: Run, methods: dict[str, Method], about: Mapping[str, A
     Args:
         run: whose test cases.
         methods: name → trained method.
-        about: how they came about, for the summary.
+        about: how they came about, for the summary, which also gets ``seconds_per_volume`` of each.
     """
     settings = run.recipe.evaluation
     rows: list[Row] = []
     shown: list[dict[str, Any]] = []
     scale = None
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
     for name in progress.track(run.split.test, "evaluating"):
         progress.note(name)
         case = run.dataset.case(name)
         entry: dict[str, Any] = {"case": name, "predictions": {}}
         for method_name, method in methods.items():
-            for judged in judge(method, run, case):
+            started = time.perf_counter()
+            made = list(judge(method, run, case))
+            seconds[method_name].append(time.perf_counter() - started)
+            for judged in made:
                 region = "mask" if len(run.recipe.data.targets) == 1 else f"{judged.target} mask"
                 rows += score_judged(judged, method_name, settings.metrics, region=region)
                 scale = judged.scale
@@ -182,9 +188,11 @@ def final_evaluation(run: Run, methods: dict[str, Method], about: Mapping[str, A
             rows += _from_parts(run, case, methods[run.recipe.method])
         shown.append(entry)
     write_rows(run.folder / "evaluation.csv", rows)
-    write_summary(run.folder / "evaluation.json", summarise(rows), about)
+    taken = {name: median(spent) for name, spent in seconds.items() if spent}
     if settings.keep_predictions and scale is not None:
         write_json(run.folder / "report.json", _manifest(run, scale, shown))
+    # Last: a run that has it is finished.
+    write_summary(run.folder / "evaluation.json", summarise(rows), {**about, "seconds_per_volume": taken})
     return rows
 
 

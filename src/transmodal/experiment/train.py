@@ -1,7 +1,7 @@
 """train(): from a recipe to a run's folder with a model that was judged against the floors."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from transmodal.data.loader import Loader
 from transmodal.errors import RecipeError
 from transmodal.evaluation.summary import summarise
 from transmodal.experiment.judge import Judged, final_evaluation, judge, learn_floor, score_judged
+from transmodal.experiment.price import price
 from transmodal.experiment.run import Run, start
 from transmodal.inference.model import Model, load_model, save_model
 from transmodal.inference.predict import tile_size
 from transmodal.inference.synthesize import pick_device
 from transmodal.inference.tiles import cover
-from transmodal.machine import versions
+from transmodal.machine import PeakMemory, versions
 from transmodal.methods._method import Method
 from transmodal.metrics import METRICS
 from transmodal.nn.pretrained import Remembers, cache_root, frozen_networks, origins
@@ -59,12 +60,13 @@ def train(
     _better_side(recipe.training.monitor)
     _demand_weights(recipe)
     run = start(recipe, Path(out), resume=resume, force=force, workers=workers)
+    memory = PeakMemory()
     learn(run, chosen.type, resume=resume)
+    peak = memory.read(chosen)
     model = load_model(run.folder / "model", chosen)
     floors = {name: learn_floor(name, run) for name in recipe.evaluation.floors if name != recipe.method}
-    rows = final_evaluation(
-        run, {**floors, recipe.method: model.method}, {"pretrained": model.about.get("pretrained", [])}
-    )
+    about = {"pretrained": model.about.get("pretrained", []), "price": asdict(price(run, model.method, peak))}
+    rows = final_evaluation(run, {**floors, recipe.method: model.method}, about)
     return markdown_table(summarise(rows))
 
 

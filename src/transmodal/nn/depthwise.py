@@ -23,7 +23,7 @@ def filtered(
         filters: of one odd width along every axis.
         padding: voxels of zeros on each side, less than the filters' width.
     """
-    if torch.is_autocast_enabled(x.device.type) and not x.is_meta:
+    if not x.is_meta and torch.is_autocast_enabled(x.device.type):
         # Once, here: the backward pass runs outside of it and must meet one type.
         x = x.to(torch.get_autocast_dtype(x.device.type))
     filters = filters.to(x.dtype)

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import torch
@@ -44,24 +45,26 @@ class Cost:
         return size
 
 
-def measure(method: Method, task: Task, batch_size: int, device: str = "auto") -> Cost:
-    """Play three steps with random samples; the weights are spent afterwards.
+def measure(
+    method: Method, task: Task, settings: TrainingSettings, device: str = "auto", *, timed: int = 2
+) -> Cost:
+    """Play a few steps with random samples; the weights are spent afterwards.
 
     Args:
         method: with real weights; without players there is nothing to measure and the cost is 0.
         task: what it was built for, with the size of a sample.
-        batch_size: samples of a step.
+        settings: batch, accumulation, precision and optimisers.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        timed: steps whose median time is taken, after one that is not.
     """
     assert isinstance(method, nn.Module)
     parameters = trained_parameters(method.players())
     if not parameters:
         return Cost(0, 0, 0.0)
-    settings = TrainingSettings()
     fabric = make_fabric(settings, device)
     method.to(fabric.device).train()
-    optimizers = {name: optimizer(own.values(), settings.optimizer) for name, own in parameters.items()}
-    batch = _sample(task, batch_size).to(fabric.device)
+    optimizers = {name: optimizer(own.values(), settings.optimizer_of(name)) for name, own in parameters.items()}
+    batch = _sample(task, settings.batch_size).to(fabric.device)
     limits = dict.fromkeys(parameters, 0.0)
     kept: dict[int, int] = {}
     weights = {p.data_ptr() for p in method.parameters()}
@@ -74,14 +77,15 @@ def measure(method: Method, task: Task, batch_size: int, device: str = "auto") -
 
     with torch.autograd.graph.saved_tensors_hooks(keep, _same):
         play(method, [batch], optimizers, parameters, limits, fabric)
-    started = time.perf_counter()
-    for _ in range(2):
-        play(method, [batch], optimizers, parameters, limits, fabric)
-    if fabric.device.type == "cuda":
-        torch.cuda.synchronize(fabric.device)
-    seconds = (time.perf_counter() - started) / 2
+    taken = []
+    for _ in range(timed):
+        started = time.perf_counter()
+        play(method, [batch] * settings.accumulate, optimizers, parameters, limits, fabric)
+        if fabric.device.type == "cuda":
+            torch.cuda.synchronize(fabric.device)
+        taken.append(time.perf_counter() - started)
     fixed = _STATE * sum(p.numel() * p.element_size() for p in method.parameters())
-    return Cost(fixed, sum(kept.values()) // batch_size, seconds)
+    return Cost(fixed, sum(kept.values()) // settings.batch_size, median(taken))
 
 
 def _same(kept: Any) -> Any:
