@@ -17,6 +17,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "audit": "transmodal.checks.audit",
+    "benchmark": "transmodal.experiment.benchmark",
+    "compare": "transmodal.experiment.compare",
     "demo": "transmodal.experiment.demo",
     "doctor": "transmodal.machine",
     "download": "transmodal.nn.pretrained",
@@ -34,6 +36,8 @@ _PUBLIC = {
 __all__ = [
     "__version__",
     "audit",
+    "benchmark",
+    "compare",
     "demo",
     "doctor",
     "download",

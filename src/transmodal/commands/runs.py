@@ -156,6 +156,47 @@ class Robustness:
 
 
 @dataclass(frozen=True)
+class Compare:
+    """Rank judged runs, or folders of anybody's scores, on the cases that all of them have; trains nothing."""
+
+    folders: Words
+    """What train or evaluate wrote, or NAME=FOLDER; those with one name are folds or seeds of one recipe."""
+    out: Path = field(kw_only=True)
+    """Folder for comparison.csv, .md, .json, .html, and duels.csv."""
+    metric: str | None = None
+    """What to rank by; by default the first of the tables."""
+    margin: float | None = None
+    """The largest difference that does not matter, in the metric's unit: adds tests of equivalence."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.experiment.compare import compare
+
+        print(compare(self.folders, self.out, metric=self.metric, margin=self.margin))
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Train a suite's recipes on the same folds with the same budget, and compare; run again to go on."""
+
+    suite: Positional[Path]
+    """A TOML file that names recipes; see recipes/suites/."""
+    settings: Words = ()
+    """key=value words over it: data=SCANS minutes=2 seeds=3"""
+    out: Path = field(kw_only=True)
+    """Folder for runs/ and the comparison."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.data.workers import cores
+        from transmodal.experiment.benchmark import benchmark
+
+        print(benchmark(self.suite, self.out, self.settings, device=self.device, workers=cores()))
+
+
+@dataclass(frozen=True)
 class Report:
     """One self-contained HTML page from a run or an evaluation."""
 

@@ -1,0 +1,134 @@
+"""The verb ``benchmark``: a suite's recipes, folds and seeds under one budget, ending in a comparison.
+
+::
+
+    prepared/        the scans, once for all
+    budget.json      steps of every contender, and the seconds of a step that they were laid out from
+    runs/            one run for each contender, fold and seed
+    comparison.*     what ``compare`` says of them
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from transmodal import progress, registry
+from transmodal.data.files import check_folder, read_json, write_json
+from transmodal.data.prepare import prepare
+from transmodal.data.prepared import is_prepared
+from transmodal.errors import InputError, PartialFailure, RecipeError, TransmodalError
+from transmodal.experiment.compare import compare
+from transmodal.experiment.suite import Suite, common_preparation, entrants, load_suite, recipes
+from transmodal.experiment.train import train
+from transmodal.recipe import Recipe
+from transmodal.training.cost import measure
+from transmodal.training.settings import TrainingSettings
+
+_TIMED = 8
+"""Steps whose time lays out a budget."""
+
+
+def benchmark(
+    suite: Path | str,
+    out: Path | str,
+    words: Sequence[str] = (),
+    *,
+    device: str = "auto",
+    workers: int = 1,
+) -> str:
+    """Train and judge everything of a suite that is not finished yet, and compare.
+
+    Run again after an interruption, it goes on where it was. A changed recipe is trained again; a run that fails
+    does not stop the others.
+
+    Args:
+        suite: a TOML file, see :class:`~.suite.Suite`.
+        out: folder; see the module.
+        words: ``key=value`` words over the suite.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        workers: processes that prepare raw data.
+
+    Returns:
+        The Markdown of the comparison.
+
+    Raises:
+        InputError: no suite, recipe or data.
+        RecipeError: a suite that cannot be fair: other tasks, folds or preparation.
+        PartialFailure: some runs failed; the others are compared.
+    """
+    suite, out = Path(suite), Path(out)
+    settings = load_suite(suite, words)
+    found = recipes(settings, suite)
+    prepared = _prepared(found, out, workers)
+    found = {name: replace(own, data=replace(own.data, path=str(prepared))) for name, own in found.items()}
+    found = _with_budget(settings, found, out, device)
+    jobs = entrants(found, settings.seeds)
+    failures: dict[str, str] = {}
+    finished: list[str] = []
+    for number, job in enumerate(jobs, start=1):
+        folder = out / "runs" / job.folder
+        progress.say(f"{number} of {len(jobs)}: {job.folder}")
+        try:
+            _train(job.recipe, folder, device)
+        except TransmodalError as problem:
+            progress.warn(f"{job.folder}: {problem}")
+            failures[job.folder] = str(problem)
+        else:
+            finished.append(f"{job.label}={folder}")
+    if not finished:
+        raise InputError(f"no run of {suite} could be trained; the first said: {next(iter(failures.values()))}")
+    text = compare(finished, out, metric=settings.metric or None, margin=settings.margin or None)
+    if failures:
+        raise PartialFailure(f"{len(failures)} of {len(jobs)} runs failed; the others are compared", failures)
+    return text
+
+
+def _prepared(found: Mapping[str, Recipe], out: Path, workers: int) -> Path:
+    paths = {recipe.data.path for recipe in found.values()}
+    if len(paths) > 1 or not (data := paths.pop()):
+        raise RecipeError("suite: say data = FOLDER_OR_TABLE once, for all recipes")
+    settings = common_preparation(dict(found))
+    check_folder(out)
+    if is_prepared(Path(data)):
+        return Path(data)
+    return prepare(Path(data), out / "prepared", settings, workers=workers).path
+
+
+def _with_budget(suite: Suite, found: Mapping[str, Recipe], out: Path, device: str) -> dict[str, Recipe]:
+    """Every contender with the steps that fit into the minutes; measured once and kept, so that runs resume."""
+    if not suite.minutes:
+        return dict(found)
+    record = out / "budget.json"
+    known = read_json(record) if record.exists() else {}
+    if known.get("minutes") != suite.minutes:
+        known = {"minutes": suite.minutes, "seconds_per_step": {}, "steps": {}}
+    for name, recipe in progress.track(list(found.items()), "timing a step"):
+        key = f"{name} {recipe.hash}"
+        if key not in known["steps"]:
+            method = registry.build(recipe.method, recipe.task, recipe.arguments)
+            taken = measure(method, recipe.task, recipe.training, device, timed=_TIMED).seconds
+            known["seconds_per_step"][key] = taken
+            known["steps"][key] = max(1, round(60 * suite.minutes / taken)) if taken else recipe.training.steps
+            write_json(record, known)
+    return {
+        name: replace(recipe, training=_within(recipe, known["steps"][f"{name} {recipe.hash}"]))
+        for name, recipe in found.items()
+    }
+
+
+def _within(recipe: Recipe, steps: int) -> TrainingSettings:
+    """A budget in steps; validation and log keep their share of the training."""
+    settings = recipe.training
+    share = steps / settings.steps
+    validate = settings.validate_every and max(1, round(settings.validate_every * share))
+    log = max(1, round(settings.log_every * share))
+    return replace(settings, steps=steps, minutes=0.0, validate_every=validate, log_every=log)
+
+
+def _train(recipe: Recipe, folder: Path, device: str) -> None:
+    record = folder / "run.json"
+    same = record.exists() and read_json(record).get("hash") == recipe.hash
+    if same and (folder / "evaluation.json").exists():
+        return
+    begun = same and (folder / "last").exists()
+    train(recipe, folder, device=device, resume=begun, force=not begun)
