@@ -12,20 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from transmodal import progress, registry
-from transmodal.data.files import check_folder, read_json, write_json
+from transmodal import progress
+from transmodal.data.files import check_folder, read_json
 from transmodal.data.prepare import prepare
 from transmodal.data.prepared import is_prepared
 from transmodal.errors import InputError, PartialFailure, RecipeError, TransmodalError
+from transmodal.experiment.budget import within_minutes
 from transmodal.experiment.compare import compare
-from transmodal.experiment.suite import Suite, common_preparation, entrants, load_suite, recipes
+from transmodal.experiment.suite import common_preparation, entrants, load_suite, recipes
 from transmodal.experiment.train import train
 from transmodal.recipe import Recipe
-from transmodal.training.cost import measure
-from transmodal.training.settings import TrainingSettings
-
-_TIMED = 8
-"""Steps whose time lays out a budget."""
 
 
 def benchmark(
@@ -61,7 +57,8 @@ def benchmark(
     found = recipes(settings, suite)
     prepared = _prepared(found, out, workers)
     found = {name: replace(own, data=replace(own.data, path=str(prepared))) for name, own in found.items()}
-    found = _with_budget(settings, found, out, device)
+    if settings.minutes:
+        found = within_minutes(found, settings.minutes, out / "budget.json", device)
     jobs = entrants(found, settings.seeds)
     failures: dict[str, str] = {}
     finished: list[str] = []
@@ -92,37 +89,6 @@ def _prepared(found: Mapping[str, Recipe], out: Path, workers: int) -> Path:
     if is_prepared(Path(data)):
         return Path(data)
     return prepare(Path(data), out / "prepared", settings, workers=workers).path
-
-
-def _with_budget(suite: Suite, found: Mapping[str, Recipe], out: Path, device: str) -> dict[str, Recipe]:
-    """Every contender with the steps that fit into the minutes; measured once and kept, so that runs resume."""
-    if not suite.minutes:
-        return dict(found)
-    record = out / "budget.json"
-    known = read_json(record) if record.exists() else {}
-    if known.get("minutes") != suite.minutes:
-        known = {"minutes": suite.minutes, "seconds_per_step": {}, "steps": {}}
-    for name, recipe in progress.track(list(found.items()), "timing a step"):
-        key = f"{name} {recipe.hash}"
-        if key not in known["steps"]:
-            method = registry.build(recipe.method, recipe.task, recipe.arguments)
-            taken = measure(method, recipe.task, recipe.training, device, timed=_TIMED).seconds
-            known["seconds_per_step"][key] = taken
-            known["steps"][key] = max(1, round(60 * suite.minutes / taken)) if taken else recipe.training.steps
-            write_json(record, known)
-    return {
-        name: replace(recipe, training=_within(recipe, known["steps"][f"{name} {recipe.hash}"]))
-        for name, recipe in found.items()
-    }
-
-
-def _within(recipe: Recipe, steps: int) -> TrainingSettings:
-    """A budget in steps; validation and log keep their share of the training."""
-    settings = recipe.training
-    share = steps / settings.steps
-    validate = settings.validate_every and max(1, round(settings.validate_every * share))
-    log = max(1, round(settings.log_every * share))
-    return replace(settings, steps=steps, minutes=0.0, validate_every=validate, log_every=log)
 
 
 def _train(recipe: Recipe, folder: Path, device: str) -> None:
