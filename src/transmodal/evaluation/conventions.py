@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from transmodal.evaluation.comparison import Comparison, DataRange, Score, measure
+from transmodal.evaluation.tissues import by_tissue
 from transmodal.metrics import METRICS
 from transmodal.metrics.region import box
 from transmodal.metrics.shifted import best_shift, moved
@@ -66,12 +67,14 @@ def _needs_mask(c: Comparison) -> str:
     return "" if bool(c.mask.any()) else "the mask has no voxel"
 
 
-def _needs_hu(c: Comparison) -> str:
-    if c.kind.unit != "HU":
-        return "it is defined for CT in HU; give --target CT if this is CT"
-    if min(c.reference.shape[1:]) < 7:
+def _needs_ct(c: Comparison) -> str:
+    return "it is defined for CT in HU; give --target CT if this is CT" if c.kind.unit != "HU" else _needs_mask(c)
+
+
+def _needs_challenge(c: Comparison) -> str:
+    if c.kind.unit == "HU" and min(c.reference.shape[1:]) < 7:
         return "its window needs 7 voxels along each axis"
-    return _needs_mask(c)
+    return _needs_ct(c)
 
 
 def _needs_fa(c: Comparison) -> str:
@@ -272,13 +275,18 @@ _ALL = (
         "synthrad2023", "The SynthRAD2023 challenge, exactly: its SSIM has a uniform window of 7 voxels.",
         "the mask",
         "PSNR, SSIM: clipped to -1024..3000 HU; SSIM: -1024 outside the mask; MAE: none", "4024",
-        "voxels of a volume (SSIM: 3 voxels or more from every face)", _needs_hu,
+        "voxels of a volume (SSIM: 3 voxels or more from every face)", _needs_challenge,
         partial(_synthrad, year=2023, window=HU_2023),
     ),
     Convention(
         "synthrad2025", "The SynthRAD2025 challenge, exactly: luminance at every scale, padding to 97 voxels.",
         "the mask", "PSNR, MS-SSIM: clipped to -1024..3071 HU; MS-SSIM: -1024 outside the mask; MAE: none", "4095",
-        "voxels of a volume", _needs_hu, partial(_synthrad, year=2025, window=HU_2025),
+        "voxels of a volume", _needs_challenge, partial(_synthrad, year=2025, window=HU_2025),
+    ),
+    Convention(
+        "tissues", "CT apart for air, soft tissue and bone of the reference; Dice of what is above 250 HU.",
+        "the mask, cut at -200 and 250 HU of the reference", "none", "none is needed", "voxels of a tissue",
+        _needs_ct, by_tissue,
     ),
     Convention(
         "regions", "As in BraSyn: the lesion and the healthy rest apart.",
