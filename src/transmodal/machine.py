@@ -43,6 +43,16 @@ def environment() -> dict[str, Any]:
     }
 
 
+def spoken(device: Any) -> str:
+    """What a torch device is, in words: a GPU's name, or the processor with its cores and the threads used."""
+    import torch
+
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    used = torch.get_num_threads()
+    return f"{_processor()}, {os.cpu_count()} cores, {used} thread{'s' if used > 1 else ''}"
+
+
 def free_memory(device: Any) -> float:
     """Bytes that are free on a torch device, or in this machine for the processor."""
     import torch

@@ -3,23 +3,26 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from transmodal import registry
 from transmodal.errors import RecipeError
 from transmodal.experiment.run import Run
+from transmodal.machine import spoken
 from transmodal.methods._method import Method
 from transmodal.reporting.price import Price
 from transmodal.training.monitor import read_log
 
 
-def price(run: Run, method: Method, training_bytes: int) -> Price:
+def price(run: Run, method: Method, training_bytes: int, device: torch.device) -> Price:
     """The price of a trained method, without the time of a volume, which judging finds.
 
     Args:
         run: with its log.
         method: as trained.
         training_bytes: peak memory of its training.
+        device: that it was trained on.
     """
     assert isinstance(method, nn.Module)
     recipe = run.recipe
@@ -33,6 +36,7 @@ def price(run: Run, method: Method, training_bytes: int) -> Price:
         steps=int(last.get("step", 0)),
         training_seconds=float(last.get("seconds", 0.0)),
         training_bytes=training_bytes,
+        machine=spoken(device),
     )
 
 

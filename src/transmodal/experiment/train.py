@@ -65,7 +65,8 @@ def train(
     peak = memory.read(chosen)
     model = load_model(run.folder / "model", chosen)
     floors = {name: learn_floor(name, run) for name in recipe.evaluation.floors if name != recipe.method}
-    about = {"pretrained": model.about.get("pretrained", []), "price": asdict(price(run, model.method, peak))}
+    spent = price(run, model.method, peak, chosen)
+    about = {"pretrained": model.about.get("pretrained", []), "price": asdict(spent)}
     rows = final_evaluation(run, {**floors, recipe.method: model.method}, about)
     return markdown_table(summarise(rows))
 

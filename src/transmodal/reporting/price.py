@@ -19,6 +19,7 @@ class Price:
         steps: updates of every player.
         training_seconds: spent on them, validation left out.
         training_bytes: the most memory that the process (or the CUDA device) held until training ended.
+        machine: what it was made on, in words; empty where it is not known.
         volume_seconds: median over the judged cases, from prepared sources to a volume in physical units.
     """
 
@@ -28,6 +29,7 @@ class Price:
     steps: int
     training_seconds: float
     training_bytes: int
+    machine: str = ""
     volume_seconds: float | None = None
 
 

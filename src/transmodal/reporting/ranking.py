@@ -64,7 +64,7 @@ def ranking_markdown(ranking: Ranking) -> str:
         _as_markdown(*_duel_table(ranking)),
     ]
     if ranking.prices:
-        parts.append(_as_markdown(*_cost_table(ranking)))
+        parts += [_as_markdown(*_cost_table(ranking)), _cost_note(ranking)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -229,8 +229,12 @@ def _cost(ranking: Ranking) -> str:
         png = charts.scatter(points, "seconds for a volume", ranking.lead.measure.heading)
         words = "Seconds for a volume against quality; bars are 95 % intervals of the mean."
         chart = sections.image(png, "Cost against quality", words, shrink=2)
-    note = (
-        "Times and memory are those of the machine of each run. GMAC: 10⁹ multiply-accumulates of one translated "
-        "sample of the given size."
-    )
-    return sections.grid(*_cost_table(ranking)) + chart + sections.paragraph(note, "note")
+    return sections.grid(*_cost_table(ranking)) + chart + sections.paragraph(_cost_note(ranking), "note")
+
+
+def _cost_note(ranking: Ranking) -> str:
+    machines = list(dict.fromkeys(price.machine or "an unknown machine" for price in ranking.prices.values()))
+    where = f"Times and memory: {'; '.join(machines)}."
+    if len(machines) > 1:
+        where += " They were not made on one machine and must not be compared."
+    return f"{where} GMAC: 10⁹ multiply-accumulates of one translated sample of the given size."
