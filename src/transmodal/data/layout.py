@@ -103,7 +103,7 @@ def _images_below(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _from_table(table: Path) -> list[CaseFiles]:
-    rows = _rows(table)
+    rows = read_table(table)
     columns = list(rows[0]) if rows else []
     if "case" not in columns:
         raise InputError(f"{table}: has no column 'case' (columns: {', '.join(columns) or 'none'}); {_HOW}")
@@ -115,8 +115,12 @@ def _from_table(table: Path) -> list[CaseFiles]:
     return [_from_row(table, row, modalities) for row in rows]
 
 
-def _rows(table: Path) -> list[dict[str, str]]:
-    """The rows as text, stripped; cells that say nothing are empty."""
+def read_table(table: Path) -> list[dict[str, str]]:
+    """The rows of a TSV or CSV as text, stripped; cells that say nothing are empty.
+
+    Raises:
+        InputError: no text, no rows, two columns of one name.
+    """
     try:
         text = table.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
@@ -175,7 +179,7 @@ def _from_names(dataset: Path, raw: list[Path], derived: list[Path], entities: S
         raise InputError(f"{dataset}: the names of its files (such as {raw[0].name}) say no case; {_HOW}")
     people = dataset / "participants.tsv"
     told = people.is_file() and people.read_text(encoding="utf-8-sig", errors="replace").strip().count("\n")
-    known = {row.get("participant_id", ""): row for row in _rows(people)} if told else {}
+    known = {row.get("participant_id", ""): row for row in read_table(people)} if told else {}
     cases = [_case(name, _subject(name), images) for name, images in found.items()]
     return [
         replace(case, facts={k: v for k, v in known.get(case.subject, {}).items() if v and k != "participant_id"})

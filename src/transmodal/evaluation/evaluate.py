@@ -9,12 +9,11 @@ import numpy as np
 import torch
 
 from transmodal.data.files import write_json
-from transmodal.data.grid import Grid
 from transmodal.data.modality import Modality, modality
-from transmodal.data.volume import Volume, read_volume
 from transmodal.errors import InputError, PartialFailure, RecipeError
 from transmodal.evaluation.comparison import Comparison
 from transmodal.evaluation.features import load_extractor
+from transmodal.evaluation.opened import Opened, open_pair
 from transmodal.evaluation.pairs import Matching, Pair, find_pairs
 from transmodal.evaluation.passport import Passport, cohort, take_passport, write_passport
 from transmodal.evaluation.score import score
@@ -82,13 +81,21 @@ def evaluate(
     failures = dict(found.failures)
     for pair in track(found.pairs, "evaluating"):
         try:
-            case = _read(pair, with_labels=passport)
+            case = open_pair(pair, with_labels=passport)
             if passport:
                 comparison = _compare(case, kind, data_range)
                 passports.append(take_passport(comparison, case=pair.case, method=method, extractor=extractor))
                 rows += passports[-1].rows
             else:
-                rows += score(*case[:3], case=pair.case, method=method, data_range=size, unit=kind.unit)
+                rows += score(
+                    case.made,
+                    case.measured,
+                    case.inside,
+                    case=pair.case,
+                    method=method,
+                    data_range=size,
+                    unit=kind.unit,
+                )
             done.append(pair)
         except InputError as problem:
             failures[pair.case] = str(problem)
@@ -143,54 +150,14 @@ def manifest(pairs: Sequence[Pair], out: Path, *, method: str, target: str | Non
     }
 
 
-def _read(pair: Pair, *, with_labels: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Prediction, reference, mask and labels of a case, on one grid."""
-    prediction, reference = read_volume(pair.prediction), read_volume(pair.reference)
-    made, truth = _on_one_grid(prediction, reference)
-    inside = marks = None
-    if pair.mask is not None:
-        inside = _on_one_grid(read_volume(pair.mask, label=True), reference)[0].data[0] != 0
-    if with_labels and pair.labels is not None:
-        marks = _on_one_grid(read_volume(pair.labels, label=True), reference)[0].data[0]
-    if made.data.shape != truth.data.shape:
-        raise InputError(
-            f"{pair.prediction} has {len(made.data)} channel(s) and {pair.reference} {len(truth.data)}; "
-            "compare colour with colour"
-        )
-    if inside is not None and not np.any(inside):
-        raise InputError(f"{pair.mask}: the mask of case {pair.case!r} has no voxel; check the mask")
-    return made.data, truth.data, inside, marks
-
-
-def _compare(
-    volumes: tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None],
-    kind: Modality,
-    data_range: float | None,
-) -> Comparison:
+def _compare(case: Opened, kind: Modality, data_range: float | None) -> Comparison:
     # Metrics compute in float64, slab by slab; float32 on disk is kept as it is.
     made, truth = (
         torch.from_numpy(np.array(v, dtype=np.float32 if v.dtype == np.float32 else np.float64))
-        for v in volumes[:2]
+        for v in (case.made, case.measured)
     )
-    inside, marks = (None if v is None else torch.from_numpy(np.array(v)) for v in volumes[2:])
+    inside, marks = (None if v is None else torch.from_numpy(np.array(v)) for v in (case.inside, case.labels))
     return Comparison(made, truth, inside, marks, kind, data_range)
-
-
-def _on_one_grid(volume: Volume, reference: Volume) -> tuple[Volume, Volume]:
-    """Both turned to RAS+, if that puts them on one grid."""
-    turned, truth = volume.canonical(), reference.canonical()
-    if turned.grid.same_as(truth.grid):
-        return turned, truth
-    raise InputError(
-        f"{volume.name} lies on another grid than {reference.name}: {_place(volume.grid)} against "
-        f"{_place(reference.grid)}; resample one onto the other. `transmodal synthesize` writes on the grid of "
-        "its input, and `transmodal prepare` puts all volumes of a case on one: compare those"
-    )
-
-
-def _place(grid: Grid) -> str:
-    x, y, z = grid.centre
-    return f"{grid.describe()}, centred at ({x:.2f}, {y:.2f}, {z:.2f}) mm"
 
 
 def _warn(found: Matching) -> None:

@@ -1,7 +1,7 @@
 """Which prediction belongs to which reference and mask: by the name of the case. No voxel is read here."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,7 +107,7 @@ def _match(
     where: Path,
 ) -> Matching:
     masks = None if mask is None else _masks(mask, known)
-    maps = {} if labels is None else _label_maps(labels, known)
+    maps = {} if labels is None else label_maps(labels, known)
     pairs, failures = [], {}
     for case, files in made.items():
         if len(files) > 1:
@@ -213,15 +213,25 @@ def _masks(mask: Path, known: Mapping[str, _Reference]) -> dict[str, Path]:
     return {case.name: case.mask for case in _cases(mask) if case.mask is not None} if found is None else found
 
 
-def _label_maps(labels: Path, known: Mapping[str, _Reference]) -> dict[str, Path]:
-    """Case → its label map."""
+def label_maps(labels: Path, known: Collection[str]) -> dict[str, Path]:
+    """Case → its label map.
+
+    Args:
+        labels: one map for all cases, a folder of them, a dataset or a table, as in :func:`find_pairs`.
+        known: the cases.
+
+    Raises:
+        InputError: nothing there.
+    """
+    if not labels.exists():
+        raise InputError(f"{labels}: there is no such file or folder; check the path")
     found = _by_name(labels, known, _LABELS)
     if found is None:
         return {case.name: case.labels for case in _cases(labels) if case.labels is not None}
     return found
 
 
-def _by_name(place: Path, known: Mapping[str, _Reference], pattern: re.Pattern[str]) -> dict[str, Path] | None:
+def _by_name(place: Path, known: Collection[str], pattern: re.Pattern[str]) -> dict[str, Path] | None:
     """Case → its file: one file for all, or a flat folder of them; None for a dataset or a table."""
     if place.is_file() and place.suffix not in _TABLES:
         return dict.fromkeys(known, place)
