@@ -23,13 +23,14 @@ import SimpleITK
 import torch
 
 from transmodal import registry
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
 from transmodal.data.bring import PrepareSettings
 from transmodal.data.loader import Loader
 from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
 from transmodal.data.prepare import prepare
 from transmodal.data.prepared import PreparedDataset
 from transmodal.data.sampling import Sampling
+from transmodal.data.task import Task
 from transmodal.evaluation.score import score
 from transmodal.inference.predict import InferenceSettings, predict
 from transmodal.machine import environment

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transmodal import registry
-from transmodal.data.batch import Task
+from transmodal.data.task import Task
 from transmodal.errors import RecipeError
 from transmodal.schema import coerce, override
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from transmodal import registry
-from transmodal.data.batch import Task
 from transmodal.data.bring import PrepareSettings
 from transmodal.data.sampling import Sampling
+from transmodal.data.task import Task
 from transmodal.errors import InputError, RecipeError, nearest
 from transmodal.evaluation.scale import EvaluationSettings
 from transmodal.inference.predict import InferenceSettings

@@ -15,7 +15,7 @@ from transmodal import methods, schema
 from transmodal.errors import RecipeError, nearest
 
 if TYPE_CHECKING:
-    import transmodal.data.batch
+    import transmodal.data.task
     import transmodal.methods._method
 
 _PROTOCOL = ("facts", "players", "objectives", "translate")
@@ -60,7 +60,7 @@ def arguments(cls: type[Any]) -> dict[str, inspect.Parameter]:
 
 
 def build(
-    name: str, task: "transmodal.data.batch.Task", arguments: Mapping[str, Any]
+    name: str, task: "transmodal.data.task.Task", arguments: Mapping[str, Any]
 ) -> "transmodal.methods._method.Method":
     """A method for a task, with new weights.
 
@@ -84,7 +84,7 @@ def build(
 
 
 def outline(
-    name: str, task: "transmodal.data.batch.Task", arguments: Mapping[str, Any]
+    name: str, task: "transmodal.data.task.Task", arguments: Mapping[str, Any]
 ) -> "transmodal.methods._method.Method":
     """What :func:`build` would give, without memory for weights: to ask it questions.
 
@@ -105,7 +105,7 @@ def describe() -> list[dict[str, Any]]:
 
 
 def show(
-    name: str, task: "transmodal.data.batch.Task", arguments: Mapping[str, Any], size: int | None = None
+    name: str, task: "transmodal.data.task.Task", arguments: Mapping[str, Any], size: int | None = None
 ) -> dict[str, Any]:
     """What a method consists of, without giving memory to its weights.
 
@@ -152,7 +152,7 @@ def _defaults(cls: type[Any]) -> dict[str, Any]:
 def gmac(
     name: str,
     method: "transmodal.methods._method.Method",
-    task: "transmodal.data.batch.Task",
+    task: "transmodal.data.task.Task",
     shape: Sequence[int],
 ) -> float:
     """10⁹ multiply-accumulates of one ``translate`` of one sample (convolutions and matrix products).

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
+from transmodal.data.task import Task
 from transmodal.errors import RecipeError
 
 

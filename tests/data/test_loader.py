@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from transmodal.data.batch import Task
 from transmodal.data.bring import PrepareSettings
 from transmodal.data.loader import Loader
 from transmodal.data.motion import Misalignment, misalign
 from transmodal.data.prepare import prepare
 from transmodal.data.sampling import Sampling
+from transmodal.data.task import Task
 from transmodal.data.volume import Volume
 from transmodal.errors import InputError, RecipeError
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from transmodal.data.batch import Task
 from transmodal.data.intensity import IntensityFit
 from transmodal.data.sampling import Sampling, extent, network_input, network_target, tile_around
+from transmodal.data.task import Task
 from transmodal.data.tile import Tile
 from transmodal.errors import RecipeError
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from transmodal import registry
-from transmodal.data.batch import Task
+from transmodal.data.task import Task
 from transmodal.errors import InputError, RecipeError
 from transmodal.evaluation.table import Row, read_rows, write_rows
 from transmodal.experiment.compare import compare

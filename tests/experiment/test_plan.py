@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from transmodal import registry
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
 from transmodal.data.motion import Motion, misalign
 from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
+from transmodal.data.task import Task
 from transmodal.data.volume import read_volume, write_volume
 from transmodal.errors import InputError, RecipeError, Refused
 from transmodal.experiment.afford import Budget, afford, shallow

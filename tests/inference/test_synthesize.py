@@ -13,10 +13,10 @@ from scipy.spatial.transform import Rotation
 
 import transmodal
 from transmodal import registry
-from transmodal.data.batch import Task
 from transmodal.data.bring import PrepareSettings
 from transmodal.data.intensity import IntensityFit
 from transmodal.data.sampling import Sampling
+from transmodal.data.task import Task
 from transmodal.data.volume import from_image, read_volume
 from transmodal.errors import InputError, PartialFailure, RecipeError, Refused
 from transmodal.evaluation.evaluate import evaluate

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from transmodal import registry
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
+from transmodal.data.task import Task
 from transmodal.errors import RecipeError
 from transmodal.nn.cagr import RolledConv
 from transmodal.nn.resunet import ResUNet

@@ -15,12 +15,13 @@ from torch import nn
 from torch.nn import functional
 
 from transmodal import registry
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
 from transmodal.data.bring import PrepareSettings
 from transmodal.data.loader import Loader
 from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
 from transmodal.data.prepare import prepare
 from transmodal.data.sampling import Sampling, tile_around
+from transmodal.data.task import Task
 from transmodal.errors import InputError, RecipeError
 from transmodal.experiment.train import train
 from transmodal.inference.files import synthesize_paths

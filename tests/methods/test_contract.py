@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from transmodal import registry
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
+from transmodal.data.task import Task
 from transmodal.errors import RecipeError
 
 SIZE = 32

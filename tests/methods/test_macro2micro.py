@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from transmodal import registry
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
+from transmodal.data.task import Task
 from transmodal.errors import RecipeError
 from transmodal.losses.frequency import frequency_targets
 from transmodal.methods.macro2micro import Macro2Micro

@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from transmodal import registry
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
+from transmodal.data.task import Task
 from transmodal.errors import InputError, RecipeError
 from transmodal.inference.model import load_model, save_model
 from transmodal.inference.predict import InferenceSettings

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from transmodal.data.batch import Task
+from transmodal.data.task import Task
 from transmodal.nn.patchgan import PatchGAN, conditional_critic
 
 

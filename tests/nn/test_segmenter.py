@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from transmodal import registry
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
+from transmodal.data.task import Task
 from transmodal.errors import InputError
 from transmodal.nn.segmenter import Classes, LabelUNet, Segmenter
 

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from transmodal import registry
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
+from transmodal.data.task import Task
 from transmodal.errors import InputError, RecipeError, TransmodalError
 from transmodal.experiment.train import train
 from transmodal.methods._method import Facts, Objectives, Players

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from transmodal import registry
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
+from transmodal.data.task import Task
 from transmodal.methods.cyclegan import CycleGAN
 from transmodal.methods.macro2micro import Macro2Micro
 from transmodal.methods.pix2pix import Pix2Pix

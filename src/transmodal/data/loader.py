@@ -13,10 +13,11 @@ import torch
 from jaxtyping import Int
 
 from transmodal.data.augment import Sample, augment
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
 from transmodal.data.modality import modality
 from transmodal.data.prepared import PreparedCase, PreparedDataset
 from transmodal.data.sampling import Sampling, extent, network_input, network_target, tile_around
+from transmodal.data.task import Task
 from transmodal.data.tile import Tile
 from transmodal.errors import InputError, RecipeError
 

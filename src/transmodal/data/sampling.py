@@ -11,12 +11,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from transmodal.data.batch import Task
 from transmodal.data.bring import Box
 from transmodal.data.grid import Grid
 from transmodal.data.intensity import IntensityFit
 from transmodal.data.modality import modality
 from transmodal.data.motion import Misalignment, Motion, cut_moved
+from transmodal.data.task import Task
 from transmodal.data.tile import PLANES, Tile
 from transmodal.errors import RecipeError, nearest
 from transmodal.shapes import Voxels

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from transmodal import registry
-from transmodal.data.batch import Task
+from transmodal.data.task import Task
 from transmodal.errors import RecipeError
 from transmodal.training.cost import Cost, measure
 from transmodal.training.settings import TrainingSettings

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from transmodal import registry
-from transmodal.data.batch import Task
 from transmodal.data.files import write_text
 from transmodal.data.modality import modality
+from transmodal.data.task import Task
 from transmodal.data.tile import PLANES
 from transmodal.errors import RecipeError, Refused
 from transmodal.experiment.afford import Afforded, Budget, afford, shallow

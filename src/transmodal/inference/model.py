@@ -13,22 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor, nn
-
-from transmodal import registry
-from transmodal.data.batch import Task
 from transmodal.data.bring import PrepareSettings
 from transmodal.data.files import new_folder, read_json, write_bytes, write_json, write_text
 from transmodal.data.intensity import IntensityFit
 from transmodal.data.sampling import Sampling
+from transmodal.data.task import Task
 from transmodal.errors import InputError
 from transmodal.inference.predict import InferenceSettings
-from transmodal.methods._method import Method
-from transmodal.nn.convnd import use_channels_last
-from transmodal.nn.pretrained import Pretrained, frozen_networks, load_as_before
 from transmodal.schema import make, plain
 
 FORMAT = "transmodal-model-1"
@@ -41,7 +32,7 @@ class Model:
 
     Attributes:
         name: of the method.
-        method: the networks, in evaluation mode.
+        method: the networks, in evaluation mode: a :class:`~transmodal.methods._method.Method`.
         arguments: what the method was built with.
         task: what goes in and what comes out.
         sampling: what the networks saw in training: plane, size, neighbours.
@@ -54,7 +45,7 @@ class Model:
     """
 
     name: str
-    method: Method
+    method: Any
     arguments: Mapping[str, Any]
     task: Task
     sampling: Sampling
@@ -68,7 +59,9 @@ class Model:
 
 def save_model(model: Model, folder: Path) -> None:
     """Write a Model folder, whole or not at all; an older one at that place is replaced."""
-    weights = save(_translating_state(model.method), metadata={"format": FORMAT})
+    from transmodal.inference.weights import packed
+
+    weights = packed(model.method, FORMAT)
     facts = {
         "format": FORMAT,
         "method": model.name,
@@ -88,12 +81,12 @@ def save_model(model: Model, folder: Path) -> None:
         write_json(fresh / "model.json", facts)
 
 
-def load_model(path: Path | str, device: str | torch.device = "cpu") -> Model:
+def load_model(path: Path | str, device: Any = "cpu") -> Model:
     """Read a Model folder.
 
     Args:
         path: the folder, or a run's folder that holds ``model/``.
-        device: where the networks go.
+        device: where the networks go, a torch device or its name.
 
     Raises:
         InputError: no model there, a pickle, a damaged or foreign file, weights that do not fit.
@@ -115,12 +108,9 @@ def load_model(path: Path | str, device: str | torch.device = "cpu") -> Model:
     if digest != facts["sha256"]:
         raise InputError(f"{weights}: does not match the sha256 in model.json; the file is damaged, copy it again")
     task = make(Task, facts["task"], "model.task")
-    method = registry.build(facts["method"], task, facts["arguments"])
-    _fill(method, content, weights)
-    assert isinstance(method, nn.Module)
-    load_as_before(_read_again(method), facts["about"].get("pretrained", []))
-    method.requires_grad_(False).eval().to(device)
-    use_channels_last(method)
+    from transmodal.inference.weights import unpacked
+
+    method = unpacked(facts, task, content, weights, device)
     return Model(
         name=facts["method"],
         method=method,
@@ -146,39 +136,6 @@ def _find(path: Path) -> Path:
         if (folder / "model.json").is_file():
             return folder
     raise InputError(f"{path}: holds no model.json; give the folder that training wrote (RUN/model)")
-
-
-def _translating_state(method: Method) -> dict[str, Tensor]:
-    assert isinstance(method, nn.Module)
-    unneeded = tuple(f"{name}." for name in method.training_only)
-    state = {k: v for k, v in method.state_dict().items() if not k.startswith(unneeded)}
-    return {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
-
-
-def _fill(method: Method, content: bytes, path: Path) -> None:
-    assert isinstance(method, nn.Module)
-    try:
-        state = load(content)
-    except SafetensorError as problem:
-        raise InputError(f"{path}: is not a safetensors file ({problem}); copy the model again") from problem
-    unneeded = tuple(f"{name}." for name in method.training_only)
-    try:
-        missing, unexpected = method.load_state_dict(state, strict=False)
-    except RuntimeError as problem:
-        raise InputError(f"{path}: does not fit the networks in model.json ({problem})") from problem
-    missing = [name for name in missing if not name.startswith(unneeded)]
-    if missing or unexpected:
-        raise InputError(
-            f"{path}: does not fit model.json (missing {missing[:3]}, unexpected {unexpected[:3]}); "
-            "use the version of Transmodal that model.json names"
-        )
-
-
-def _read_again(method: nn.Module) -> list[Pretrained]:
-    """Networks of others that translating needs and whose weights are not in the Model."""
-    assert isinstance(method, Method)
-    needed = [module for name, module in method.named_children() if name not in method.training_only]
-    return [n for part in needed for n in frozen_networks(part) if isinstance(n, nn.Module) and not n.state_dict()]
 
 
 def _card(facts: Mapping[str, Any]) -> str:

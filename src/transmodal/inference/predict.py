@@ -2,23 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import torch
 from jaxtyping import Float32
-from torch import nn
 
-from transmodal.data.batch import Batch, Task
 from transmodal.data.bring import bounds
 from transmodal.data.intensity import IntensityFit
 from transmodal.data.sampling import Sampling, extent, network_input
+from transmodal.data.task import Task
 from transmodal.data.tile import PLANES, Tile
 from transmodal.errors import InputError, RecipeError
 from transmodal.inference.blend import Blend
+from transmodal.inference.engine import Precision, Samples, Translator, runner
 from transmodal.inference.tiles import cover
-from transmodal.methods._method import Method
 from transmodal.shapes import Mask, Voxels
 
 Thing = TypeVar("Thing")
@@ -40,7 +37,7 @@ class InferenceSettings:
     overlap: float = 0.25
     batch_size: int = 8
     planes: tuple[str, ...] = ()
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     interpolation: int = 1
 
     def __post_init__(self) -> None:
@@ -56,7 +53,7 @@ class InferenceSettings:
 
 
 def predict(
-    method: Method,
+    method: Translator,
     task: Task,
     images: Mapping[str, Voxels],
     fits: Mapping[str, IntensityFit],
@@ -72,7 +69,7 @@ def predict(
     Tiles without a voxel of ``mask`` are not looked at; where only such tiles lie, the result is ``fill``.
 
     Args:
-        method: in evaluation mode; its device is used.
+        method: in evaluation mode, its device is used; or an exported one.
         task: the order of sources and targets.
         images: source → its values in their own units, on one grid; a missing one is left out.
         fits: source → its normalisation.
@@ -86,21 +83,18 @@ def predict(
         InputError: an empty mask.
         RecipeError: planes asked of a model of patches.
     """
-    assert isinstance(method, nn.Module)
     if not mask.any():
         raise InputError(f"{case}: its mask is empty; give another mask, or check the first source")
     shape = (mask.shape[0], mask.shape[1], mask.shape[2])
     views = _views(sampling, settings)
-    device = next((t.device for t in chain(method.parameters(), method.buffers())), torch.device("cpu"))
+    run = runner(method, settings.precision)
     total = np.zeros((task.out_channels, *shape), dtype=np.float32)
     for number, axis in enumerate(views, start=1):
         blend = Blend(task.out_channels, shape)
         size = tile_size(sampling, method.multiple, axis)
         tiles = [t for t in cover(shape, size, settings.overlap) if mask[t.inside(shape)[0]].any()]
         for group in _groups(tiles, settings.batch_size):
-            batch = _batch(group, task, images, fits, mask, axis, case).to(device)
-            with torch.inference_mode(), _autocast(device, settings):
-                answer = method.translate(batch).float().cpu().numpy()
+            answer = run(_samples(group, task, images, fits, mask, axis, case))
             for tile, values in zip(group, answer, strict=True):
                 blend.add(tile, values if axis is None else np.expand_dims(values, axis + 1))
         total += (blend.result(fill) - total) / number
@@ -126,7 +120,7 @@ def _views(sampling: Sampling, settings: InferenceSettings) -> list[int | None]:
     return [PLANES[plane] for plane in settings.planes or (default,)]
 
 
-def _batch(
+def _samples(
     tiles: Sequence[Tile],
     task: Task,
     images: Mapping[str, Voxels],
@@ -134,24 +128,20 @@ def _batch(
     mask: Mask,
     axis: int | None,
     case: str,
-) -> Batch:
+) -> Samples:
     box = bounds(mask)
     inputs = [network_input(images, fits, task, tile, axis) for tile in tiles]
     heads = [tile.cut(mask[None]) for tile in tiles]
     if axis is not None:
         heads = [head.squeeze(axis + 1) for head in heads]
-    return Batch(
-        source=torch.from_numpy(np.stack([source for source, _ in inputs])),
-        present=torch.from_numpy(np.stack([present for _, present in inputs])),
-        mask=torch.from_numpy(np.stack(heads)),
-        extent=torch.from_numpy(np.stack([extent(tile, box) for tile in tiles])),
+    return Samples(
+        source=np.stack([source for source, _ in inputs]),
+        present=np.stack([present for _, present in inputs]),
+        mask=np.stack(heads),
+        extent=np.stack([extent(tile, box) for tile in tiles]),
         axis=axis,
         cases=(case,) * len(tiles),
     )
-
-
-def _autocast(device: torch.device, settings: InferenceSettings) -> torch.autocast:
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.precision == "bf16")
 
 
 def _groups(things: Sequence[Thing], size: int) -> Iterator[Sequence[Thing]]:

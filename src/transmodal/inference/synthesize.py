@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from transmodal import progress
 from transmodal.data.bring import bring
@@ -117,12 +116,14 @@ def describe(model: Model, target: str) -> str:
     return f"{LABEL} {target} by transmodal {model.name} {model.sha256[:12]}"
 
 
-def pick_device(name: str) -> torch.device:
-    """``auto``, ``cpu``, ``cuda`` or ``mps`` as a device that is there.
+def pick_device(name: str) -> Any:
+    """``auto``, ``cpu``, ``cuda`` or ``mps`` as a torch device that is there.
 
     Raises:
         RecipeError: another word, or a device that this machine lacks.
     """
+    import torch
+
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device("cuda" if there["cuda"] else "cpu")

@@ -1,6 +1,6 @@
 """Method: one published way to synthesise an image. A protocol, not a base class.
 
-A method is an ``nn.Module`` whose constructor takes a :class:`~transmodal.data.batch.Task` and, by keyword,
+A method is an ``nn.Module`` whose constructor takes a :class:`~transmodal.data.task.Task` and, by keyword,
 the hyper-parameters of its paper: that signature is the schema of the recipe's ``[method]`` table. It says
 what it needs in ``facts`` and plays its game in three functions::
 
@@ -25,64 +25,19 @@ buffer, so that a resumed run equals one that never stopped.
 """
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from transmodal.data.batch import Batch, Task
-from transmodal.errors import RecipeError
+from transmodal.data.batch import Batch
+from transmodal.methods._facts import Facts
 
 Players = Mapping[str, Mapping[str, nn.Module]]
 """Player → name of the network → the network. One optimiser updates all networks of a player."""
 
 Objectives = Generator[tuple[str, dict[str, Tensor]], None, None]
 """Yields a player's name and its weighted loss terms by name."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a method is and needs; a recipe that asks for something else is refused before data is read.
-
-    Attributes:
-        summary: one line for ``transmodal list``.
-        paper: link to the paper, or ``baseline``.
-        paired: False where training needs no source and target of the same person.
-        min_sources: fewest sources that make sense.
-        max_targets: most targets it can make at once; None for any number.
-        handles_missing: whether a source may be missing (``Batch.present``).
-        needs_labels: whether training needs a label map.
-        spatial: the numbers of spatial axes its networks can be built for.
-        registered: whether the output is pulled to the target voxel by voxel; False where a pair need only show
-            about the same place.
-    """
-
-    summary: str
-    paper: str
-    paired: bool = True
-    min_sources: int = 1
-    max_targets: int | None = None
-    handles_missing: bool = False
-    needs_labels: bool = False
-    spatial: tuple[int, ...] = (2, 3)
-    registered: bool = True
-
-    def check(self, name: str, task: Task) -> None:
-        """Refuse a task that the method cannot do.
-
-        Raises:
-            RecipeError: with what does not fit and what would.
-        """
-        if len(task.sources) < self.min_sources:
-            raise RecipeError(f"{name} needs at least {self.min_sources} sources, the recipe names {task.sources}")
-        if self.max_targets is not None and len(task.targets) > self.max_targets:
-            raise RecipeError(
-                f"{name} makes at most {self.max_targets} target(s), the recipe names {task.targets}"
-            )
-        if task.spatial not in self.spatial:
-            known = " or ".join(str(s) for s in self.spatial)
-            raise RecipeError(f"{name} works with spatial = {known}, the recipe asks for {task.spatial}")
 
 
 @runtime_checkable

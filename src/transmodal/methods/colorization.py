@@ -27,8 +27,9 @@ from typing import ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
 from transmodal.data.modality import modality
+from transmodal.data.task import Task
 from transmodal.errors import RecipeError
 from transmodal.losses.adversarial import GAMES, Gan
 from transmodal.losses.pixel import l1

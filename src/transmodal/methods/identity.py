@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
 from transmodal.data.modality import modality
+from transmodal.data.task import Task
 from transmodal.errors import RecipeError
 from transmodal.methods._method import Facts, Objectives, Players
 

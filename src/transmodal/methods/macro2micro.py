@@ -27,7 +27,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
+from transmodal.data.task import Task
 from transmodal.errors import RecipeError
 from transmodal.losses.adversarial import r1_penalty
 from transmodal.losses.frequency import frequency_targets

@@ -21,7 +21,8 @@ from typing import ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
+from transmodal.data.task import Task
 from transmodal.losses.adversarial import GAMES, Gan
 from transmodal.losses.mask_terms import Discarding, feature_discarding, mask_readings, mask_sparsity
 from transmodal.losses.pixel import l1

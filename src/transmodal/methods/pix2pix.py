@@ -24,7 +24,8 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
+from transmodal.data.task import Task
 from transmodal.losses.adversarial import GAMES, Gan
 from transmodal.losses.pixel import l1
 from transmodal.methods._method import Facts, Objectives, Players

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
+from transmodal.data.task import Task
 from transmodal.losses.pixel import PIXEL, Pixel
 from transmodal.methods._method import Facts, Objectives, Players
 from transmodal.nn.convnd import Output

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from transmodal.data.batch import Task
+from transmodal.data.task import Task
 from transmodal.nn import init
 from transmodal.nn.convnd import Norm, conv, needs_bias, norm
 

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transmodal.data.batch import Batch, Task
+from transmodal.data.batch import Batch
+from transmodal.data.task import Task
 from transmodal.methods._method import Method
 from transmodal.training.loop import make_fabric
 from transmodal.training.optim import optimizer
