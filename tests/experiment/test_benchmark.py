@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from transmodal.data.batch import Task
+from transmodal.data.task import Task
 from transmodal.errors import InputError, PartialFailure, RecipeError
 from transmodal.evaluation.table import read_rows
 from transmodal.experiment import benchmark as module
