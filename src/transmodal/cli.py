@@ -1,5 +1,6 @@
 """The command line: which command the words ask for, and how it ends."""
 
+import errno
 import signal
 import sys
 import threading
@@ -13,7 +14,10 @@ import tyro
 
 from transmodal import __version__, progress
 from transmodal.commands import COMMANDS, Command, Voice
-from transmodal.errors import TransmodalError
+from transmodal.errors import InputError, TransmodalError
+
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+"""What a disk answers that is full, read-only, somebody else's or dying."""
 
 
 def parse(words: list[str] | None = None) -> Command:
@@ -53,15 +57,25 @@ def run(words: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as problem:
+        if problem.errno not in _STORAGE:
+            return _internal(problem)
+        where = f"{problem.filename}: " if problem.filename else ""
+        again = "what was finished before is whole; make room or choose another --out, and run it again"
+        return _fail(f"{where}cannot be written ({problem.strerror}); {again}", InputError.exit_code)
     except Exception as problem:
-        traceback.print_exc()
-        return _fail(f"internal error ({type(problem).__name__}); please report the lines above", 1)
+        return _internal(problem)
     return 0
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:
     """A scheduler's SIGTERM ends a command as Ctrl-C does: what is open is closed, leftovers are cleared away."""
     raise KeyboardInterrupt
+
+
+def _internal(problem: Exception) -> int:
+    traceback.print_exc()
+    return _fail(f"internal error ({type(problem).__name__}); please report the lines above", 1)
 
 
 def _fail(message: str, code: int) -> int:

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from transmodal.data.files import new_folder, read_json, write_bytes, write_json, write_text
+from transmodal.data.files import clear_leftovers, new_folder, part, read_json, write_bytes, write_json, write_text
 from transmodal.errors import InputError
 
 
@@ -67,3 +67,43 @@ def fill_and_fail(target):
     with new_folder(target) as folder:
         write_text(folder / "a.txt", "three")
         raise RuntimeError("half way")
+
+
+NOBODY = 2**22 + 1
+"""The number of no process: Linux counts up to 2²²."""
+
+
+def of_process(path, process, host=None):
+    own = part(path).name.split(".")
+    own[-2] = str(process)
+    own[-3] = host or own[-3]
+    return path.with_name(".".join(own))
+
+
+def test_what_killed_processes_left_is_cleared_and_the_rest_stays(tmp_path):
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    theirs, alive, elsewhere, old = (
+        of_process(deep / "x.json", *who)
+        for who in ((NOBODY,), (os.getppid(),), (NOBODY, "0" * 8), (NOBODY, "1" * 8))
+    )
+    for path in (theirs, alive, elsewhere, old, deep / ".mine", deep / ".x.json.part"):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    of_process(tmp_path / "model", NOBODY).mkdir()
+    clear_leftovers(tmp_path)
+    assert {p.name for p in deep.iterdir()} == {alive.name, elsewhere.name, ".mine", ".x.json.part"}
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_folder_that_was_about_to_be_replaced_comes_back(tmp_path):
+    for name, also in (("model", False), ("cases", True)):
+        (tmp_path / f".{name}.replaced").mkdir()
+        (tmp_path / f".{name}.replaced" / "old").write_text("old")
+        if also:
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "new").write_text("new")
+    clear_leftovers(tmp_path)
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == [
+        "cases", "cases/new", "model", "model/old",
+    ]  # fmt: skip

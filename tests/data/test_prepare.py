@@ -14,10 +14,14 @@ import pytest
 import SimpleITK
 
 from transmodal.data.bring import PrepareSettings
+from transmodal.data.files import part
 from transmodal.data.prepare import prepare
 from transmodal.data.prepared import PreparedCase, PreparedDataset
 from transmodal.data.volume import read_volume
 from transmodal.errors import InputError, PartialFailure, RecipeError
+
+NOBODY = 2**22 + 1
+"""The number of no process: Linux counts up to 2²²."""
 
 
 def stamps(out: Path) -> dict[str, int]:
@@ -55,7 +59,8 @@ def test_a_second_run_makes_only_what_changed(heads, tmp_path):
     raw = table.parent / "sub-02/T1w.nii.gz"
     image = nib.load(raw)
     nib.save(nib.Nifti1Image(image.get_fdata(dtype=np.float32) * 2, image.affine), raw)
-    (out / "cases" / ".sub-01.killed").mkdir()
+    left = part(out / "cases" / "sub-01")
+    left.with_name(left.name.replace(f".{os.getpid()}.", f".{NOBODY}.")).mkdir()
     dataset = prepare(table, out)
     second = stamps(out)
     assert {n for n in first if first[n] != second[n]} == {"sub-02"}

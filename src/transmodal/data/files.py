@@ -1,17 +1,68 @@
-"""Files are never half-written: a temporary name in the same folder, fsync, rename."""
+"""Files are never half-written: a temporary name in the same folder, fsync, rename.
+
+A process that is killed leaves its temporary files behind. Their names say whose they are, so that whoever works
+in the folder next can clear them away (:func:`clear_leftovers`) and leave those of a living process alone.
+"""
 
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
-import tempfile
+import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from transmodal.errors import InputError
+
+_HOST = f"{zlib.crc32(platform.node().encode()):08x}"
+_PART = re.compile(r"\..+\.([0-9a-f]{8})\.(\d+)\.part")
+_REPLACED = re.compile(r"\.(.+)\.replaced")
+_STALE = 24 * 3600.0
+"""Seconds after which a temporary file of another machine counts as left behind."""
+
+
+def part(path: Path) -> Path:
+    """The name under which this process writes what becomes ``path``: hidden, in the same folder."""
+    return path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.part")
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what killed processes left below a folder; a folder that they were about to replace comes back."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.rglob(".*")):
+        if (old := _REPLACED.fullmatch(path.name)) and path.is_dir():
+            whole = path.with_name(old[1])
+            _remove(path) if whole.exists() else os.rename(path, whole)
+        elif (found := _PART.fullmatch(path.name)) and _is_abandoned(path, found[1], int(found[2])):
+            _remove(path)
+
+
+def _is_abandoned(path: Path, host: str, process: int) -> bool:
+    if host != _HOST:
+        with suppress(OSError):
+            return time.time() - path.stat().st_mtime > _STALE
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return process == os.getpid()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -29,7 +80,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         InputError: no permission, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = part(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -113,15 +164,17 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary = part(path)
+        _remove(temporary)
+        temporary.mkdir()
     except OSError as problem:
         raise InputError(f"{path}: cannot be written ({problem.strerror}); choose another --out") from problem
     try:
         yield temporary
-        temporary.chmod(0o755)
-        old = path.with_name(f".{path.name}.old")
+        old = path.with_name(f".{path.name}.replaced")
         shutil.rmtree(old, ignore_errors=True)
         if path.exists():
+            # Between these two renames nothing lies at ``path``; clear_leftovers puts the old folder back.
             os.rename(path, old)
         os.rename(temporary, path)
         shutil.rmtree(old, ignore_errors=True)

@@ -1,13 +1,12 @@
 """Prepare: a dataset, case by case, into a folder that training reads without decoding or resampling anything."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from transmodal.data.bring import Brought, PrepareSettings, bring
-from transmodal.data.files import fingerprint, is_same, read_json, write_json
+from transmodal.data.files import clear_leftovers, fingerprint, is_same, read_json, write_json
 from transmodal.data.fingerprint import collect
 from transmodal.data.layout import CaseFiles, find_cases, is_drawn
 from transmodal.data.mask_tool import check, mask_by
@@ -71,13 +70,12 @@ def prepare(
         check(mask_tool)
         if settings.mask not in ("auto", "given"):
             raise RecipeError(f"--mask-tool and mask = {settings.mask!r}: give one of them")
+    clear_leftovers(out)
     jobs = [Job(case, out / "cases" / case.name, settings, mask_tool) for case in cases]
     finished = {job.case.name for job in jobs if _is_finished(job)}
     write_dataset(out, settings, [case.name for case in cases if case.name in finished])
     if not (out / "splits.json").exists():
         write_json(out / "splits.json", {"format": SPLITS_FORMAT, "folds": {}})
-    for leftover in (out / "cases").glob(".*"):
-        shutil.rmtree(leftover, ignore_errors=True)
     failures: dict[str, str] = {}
     left = [job for job in jobs if job.case.name not in finished]
     with mapper(min(workers, len(left))) as run:

@@ -18,6 +18,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, io_orientation
 from nibabel.spatialimages import SpatialImage
 
+from transmodal.data.files import part
 from transmodal.data.formats import ITK, detached, is_dicom, read_dicom, read_itk, says_where
 from transmodal.data.grid import Grid
 from transmodal.data.stacks import NUMPY, is_stack, read_stack, sidecar
@@ -239,7 +240,7 @@ def write_volume(volume: Volume, path: Path | str, *, dtype: str = "float32", de
     suffix = next((s for s in SUFFIXES if path.name.endswith(s)), None)
     if suffix is None:
         raise InputError(f"{path}: the name of an output volume must end in .nii or .nii.gz")
-    temporary = path.with_name(f".{stem(path)}.{os.getpid()}{suffix}")
+    temporary = part(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         image = to_image(volume, dtype=dtype, description=description)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from transmodal import progress, registry
-from transmodal.data.files import check_folder, read_json, write_json
+from transmodal.data.files import check_folder, clear_leftovers, read_json, write_json
 from transmodal.data.prepare import prepare
 from transmodal.data.prepared import PreparedCase, PreparedDataset, is_prepared
 from transmodal.data.splits import Split
@@ -66,6 +66,7 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = F
         _check_same(record, recipe)
     elif folder.exists() and any(folder.iterdir()) and not force:
         raise Refused(f"{folder}: is not empty; give --resume to go on, --force to replace it, or another --out")
+    clear_leftovers(folder)
     if not resume:
         _clear(folder)
     dataset = _dataset(recipe, folder, workers)
@@ -153,6 +154,8 @@ def _clear(folder: Path) -> None:
 
 def _check_same(record: Path, recipe: Recipe) -> None:
     if not record.exists():
+        if (record.parent / "prepared").is_dir():
+            return  # It was stopped while it prepared its data, before there was a record.
         raise InputError(f"{record.parent}: holds no run to resume; start without --resume")
     known = read_json(record)
     if known.get("hash") != recipe.hash:

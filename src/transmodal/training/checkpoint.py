@@ -1,14 +1,16 @@
 """Checkpoint: everything that a training needs to go on as if it had never stopped, in one safetensors file.
 
-One file, replaced by one rename, so that a kill at any instant leaves the old one or the new one. The header
-holds a small JSON: format, step, recipe hash, best score so far, seconds. Never a pickle.
+One file, replaced by a rename, so that a kill at any instant leaves the old one or the new one. The header holds
+a small JSON: format, step, recipe hash, best score so far, seconds, and a digest of all that the file says. The
+checkpoint before the last one is kept: where the last one is damaged, training goes on from that. Never a pickle.
 """
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,9 +21,13 @@ from torch.optim import Optimizer
 from transmodal.data.files import write_bytes
 from transmodal.errors import InputError
 from transmodal.nn.pretrained import origins
+from transmodal.progress import warn
 from transmodal.training.ema import Average
 
-FORMAT = "transmodal-checkpoint-1"
+FORMAT = "transmodal-checkpoint-2"
+_WITHOUT_DIGEST = "transmodal-checkpoint-1"
+PREVIOUS, _NEXT = "previous.safetensors", "next.safetensors"
+"""Beside the checkpoint: the one before it; and, for an instant, the one that takes its place."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,13 @@ def save_checkpoint(
     progress: Progress,
     recipe_hash: str,
 ) -> None:
-    """Write the checkpoint, whole or not at all; ``sums`` are the loss terms that wait for the next log line."""
+    """Write the checkpoint, whole or not at all, and keep the one before it.
+
+    ``sums`` are the loss terms that wait for the next log line.
+
+    Raises:
+        InputError: no permission, or the disk is full; both earlier checkpoints are as they were.
+    """
     tensors = {f"method.{k}": v for k, v in method.state_dict().items()}
     for player, optimizer in optimizers.items():
         for index, state in optimizer.state_dict()["state"].items():
@@ -64,7 +76,17 @@ def save_checkpoint(
     about["pretrained"] = json.dumps(origins(method))
     # Networks may share or stride memory (channels_last); safetensors wants plain, separate tensors.
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    write_bytes(path, save(plain, metadata=about))
+    about["sha256"] = _digest(plain, about)
+    fresh = path.with_name(_NEXT)
+    write_bytes(fresh, save(plain, metadata=about))
+    if path.exists():
+        os.replace(path, path.with_name(PREVIOUS))
+    os.replace(fresh, path)
+
+
+def has_checkpoint(path: Path) -> bool:
+    """Whether there is something to resume from: a checkpoint, or the one before it."""
+    return path.exists() or path.with_name(PREVIOUS).exists()
 
 
 def load_checkpoint(
@@ -80,10 +102,10 @@ def load_checkpoint(
         How far the training was, and the sums given to :func:`save_checkpoint`.
 
     Raises:
-        InputError: no checkpoint, a damaged or foreign file, or one of another recipe.
+        InputError: no checkpoint, a damaged file and none before it, a foreign file, or one of another recipe.
     """
-    tensors, about = _read(path)
-    if about.get("format") != FORMAT:
+    tensors, about = _sound(path)
+    if about.get("format") not in (FORMAT, _WITHOUT_DIGEST):
         raise InputError(f"{path}: is not a Transmodal checkpoint (format {about.get('format')!r})")
     if about["recipe"] != recipe_hash:
         raise InputError(
@@ -103,14 +125,42 @@ def load_checkpoint(
     return Progress(**json.loads(about["progress"])), _under(tensors, "sum.")
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    if not path.exists():
+def _sound(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What the checkpoint says; where it is missing or damaged, the one before it, with a warning."""
+    before = path.with_name(PREVIOUS)
+    if not path.exists() and not before.exists():
         raise InputError(f"{path}: there is no checkpoint to resume from; start without --resume")
     try:
+        return _read(path)
+    except InputError as problem:
+        if not before.exists():
+            raise
+        found = _read(before)
+        warn(f"{problem}: going on from the checkpoint before it")
+        return found
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            about = dict(file.metadata() or {})
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as problem:
         raise InputError(f"{path}: is damaged ({problem}); start anew, or restore the file") from problem
+    stated = about.pop("sha256", None)
+    if about.get("format") == FORMAT and stated != _digest(tensors, about):
+        raise InputError(f"{path}: is damaged (it is not what its sha256 says); start anew, or restore the file")
+    return tensors, about
+
+
+def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    """The sha256 of names, types, shapes and values of all tensors, and of the rest of the header."""
+    found = hashlib.sha256(json.dumps(dict(about), sort_keys=True).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

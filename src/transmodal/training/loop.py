@@ -20,7 +20,7 @@ from transmodal import progress
 from transmodal.data.batch import Batch
 from transmodal.methods._method import Method, Watched
 from transmodal.nn.convnd import use_channels_last
-from transmodal.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from transmodal.training.checkpoint import Progress, has_checkpoint, load_checkpoint, save_checkpoint
 from transmodal.training.ema import Average
 from transmodal.training.monitor import Monitor
 from transmodal.training.optim import optimizer, set_rate
@@ -90,9 +90,12 @@ def fit(
     everything = {name: p for named in parameters.values() for name, p in named.items()}
     average = Average(everything, settings.ema) if settings.ema else None
     done, sums = Progress(), dict[str, Tensor]()
-    if resume and (folder / CHECKPOINT).exists():
+    if resume and has_checkpoint(folder / CHECKPOINT):
         done, sums = load_checkpoint(folder / CHECKPOINT, method, optimizers, average, recipe_hash)
         sums = {name: value.to(fabric.device) for name, value in sums.items()}
+    if settings.minutes and done.seconds >= 60 * settings.minutes:
+        # Its last step was made and judged before it was stopped.
+        return done
     limits = {player: s.clip for player, s in own.items()}
     clock, warned = time.monotonic() - done.seconds, set[str]()
 
