@@ -82,7 +82,7 @@ def test_output_lies_bit_for_bit_on_the_input_and_values_return(name: str) -> No
     assert made.get_data_dtype() == np.int16
     assert made.header["descrip"].tobytes().startswith(b"SYNTHETIC CT")
     inside = np.asarray(image.dataobj) > -900
-    assert np.abs(np.asarray(made.dataobj)[inside] - np.asarray(image.dataobj)[inside]).max() <= 1
+    assert np.abs(np.asarray(made.dataobj)[inside] - np.asarray(image.dataobj)[inside]).max() < 0.5
 
 
 @pytest.mark.parametrize("shape", [(5, 40, 9), (40, 5, 33), (13, 13, 1), (31, 29, 23)])

@@ -1,4 +1,4 @@
-"""Layout: which files belong to which case. A table, one folder per case, or BIDS-like names."""
+"""Layout: which files belong to which case. A table, one folder per case, a challenge's or BIDS-like names."""
 
 import csv
 import re
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from transmodal.data import bids
+from transmodal.data.challenges import challenge_cases
 from transmodal.data.files import natural
 from transmodal.data.modality import unusable
 from transmodal.data.stacks import SIDECAR, is_stack, sidecar
@@ -54,8 +55,9 @@ def find_cases(dataset: Path, entities: Sequence[str] = ()) -> list[CaseFiles]:
     """The cases of a dataset, in natural order of their names (2 before 10).
 
     Args:
-        dataset: a table (``.tsv`` or ``.csv``), or a folder: with ``cases.tsv`` or ``cases.csv``, else with one
-            sub-folder per case, else with BIDS names anywhere below.
+        dataset: a table (``.tsv`` or ``.csv``), or a folder: with ``cases.tsv`` or ``cases.csv``, else as
+            SynthRAD2023 and BraTS are laid out (:mod:`.challenges`), else with one sub-folder per case, else with
+            BIDS names anywhere below.
         entities: of BIDS names, such as ``run-1``: which file to take where several are one modality of a case.
 
     Raises:
@@ -74,7 +76,8 @@ def find_cases(dataset: Path, entities: Sequence[str] = ()) -> list[CaseFiles]:
     raw, derived = _images_below(dataset)
     if not raw:
         raise InputError(f"{dataset}: no NIfTI, NRRD, MetaImage or DICOM file was found in it; {_HOW}")
-    return _checked(_from_folders(dataset, raw) or _from_names(dataset, raw, derived, entities), dataset)
+    cases = _from_challenge(raw) or _from_folders(dataset, raw) or _from_names(dataset, raw, derived, entities)
+    return _checked(cases, dataset)
 
 
 def is_drawn(column: str) -> bool:
@@ -159,6 +162,13 @@ def _from_row(table: Path, row: dict[str, str], modalities: list[str]) -> CaseFi
     return CaseFiles(
         name, subject, images, paths.get("mask"), paths.get("labels"), row.get("split") or None, facts
     )
+
+
+def _from_challenge(files: list[Path]) -> list[CaseFiles]:
+    return [
+        replace(_case(name, entry.subject, entry.images), facts=dict(entry.facts))
+        for name, entry in challenge_cases(files).items()
+    ]
 
 
 def _from_folders(dataset: Path, files: list[Path]) -> list[CaseFiles]:
