@@ -4,14 +4,12 @@ import copy
 import math
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from torch import nn
 from torch.nn import functional
 
 from transmodal import registry
@@ -255,19 +253,10 @@ def test_one_hot_and_integer_cross_entropy_are_one():
     assert loss.item() == pytest.approx(functional.cross_entropy(scores, hot).item(), abs=1e-6)
 
 
-def test_the_critics_game_with_one_score_for_an_image():
-    critic = SimpleNamespace(mean=small(), patch=small(critic_scores="patch"))
-    real, fake = torch.full((2, 3, 8, 8), 0.7), torch.full((2, 3, 8, 8), 0.2)
-
-    scores = nn.Conv2d(3, 1, 1, bias=False).requires_grad_(False)
-    nn.init.constant_(scores.weight, 1 / 3)
-    expected = 0.5 * ((0.7 - 1) ** 2 + 0.2**2)
-    assert critic.mean._judged(scores, real, fake).item() == pytest.approx(expected, rel=1e-5)
-    assert critic.patch._judged(scores, real, fake).item() == pytest.approx(expected, rel=1e-5)
-    uneven = fake + torch.linspace(-0.2, 0.2, 8)
-    assert critic.mean._judged(scores, real, uneven).item() == pytest.approx(expected, rel=1e-5)
-    assert critic.patch._judged(scores, real, uneven).item() > expected + 1e-3
-    assert critic.mean._scores(critic.mean.critic, torch.rand(3, 3, 32, 32)).shape == (3, 1)
+def test_the_critics_play_with_one_score_for_an_image():
+    adversaries = small().adversaries
+    assert [a.scores for a in adversaries.values()] == ["mean", "mean"]
+    assert adversaries["adversarial"].score(torch.rand(3, 3, 32, 32)).shape == (3, 1)
 
 
 def test_gradients_do_not_pile_up():

@@ -30,7 +30,8 @@ from torch import Tensor, nn
 
 from transmodal.data.batch import Batch
 from transmodal.data.task import Task
-from transmodal.losses.adversarial import GAMES, Gan
+from transmodal.losses.adversarial import Gan
+from transmodal.losses.adversary import Adversary
 from transmodal.losses.pixel import l1
 from transmodal.methods._method import Facts, Objectives, Players
 from transmodal.nn import init
@@ -116,8 +117,7 @@ class AGINet(nn.Module):
         critic_weight: float = 0.5,
     ) -> None:
         super().__init__()
-        self.game = GAMES[gan]
-        self.l1_weight, self.gan_weight, self.critic_weight = l1_weight, gan_weight, critic_weight
+        self.l1_weight, self.gan_weight = l1_weight, gan_weight
         how = Rolling(
             groups=groups, attention=attention, rolling=rolling, mode=roll_mode, axis=group_axis,
             max_offset=max_offset, pool=attention_pool, kernel=attention_kernel, shuffled=shuffled, scaled=scaled,
@@ -132,6 +132,7 @@ class AGINet(nn.Module):
             if gan_weight
             else None
         )
+        self.adversary = Adversary(self.critic, gan, critic_weight) if self.critic is not None else None
         self.multiple = self.generator.multiple
 
     def players(self) -> Players:
@@ -141,13 +142,12 @@ class AGINet(nn.Module):
 
     def objectives(self, batch: Batch) -> Objectives:
         """One step on D, then one on G against the D that has just moved."""
-        G, D = self.generator, self.critic
         x, y = batch.source, batch.truth
-        fake = G(x)
+        fake = self.generator(x)
         terms = {"l1": self.l1_weight * l1(fake, y)}
-        if D is not None:
-            yield "critic", {"adversarial": self.critic_weight * self.game.critic(D(x, y), D(x, fake.detach()))}
-            terms["adversarial"] = self.gan_weight * self.game.generator(D(x, fake))
+        if self.adversary is not None:
+            yield "critic", {"adversarial": self.adversary.critics_term(y, fake, x)}
+            terms["adversarial"] = self.gan_weight * self.adversary.generators_term(fake, x)
         yield "generator", terms
 
     def translate(self, batch: Batch) -> Float[Tensor, "B Cout *N"]:

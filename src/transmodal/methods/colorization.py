@@ -31,7 +31,8 @@ from transmodal.data.batch import Batch
 from transmodal.data.modality import modality
 from transmodal.data.task import Task
 from transmodal.errors import RecipeError
-from transmodal.losses.adversarial import GAMES, Gan
+from transmodal.losses.adversarial import Gan
+from transmodal.losses.adversary import Adversary, Seen
 from transmodal.losses.pixel import l1
 from transmodal.losses.structural import Padding, window_ssims
 from transmodal.methods._method import Facts, Objectives, Players
@@ -48,8 +49,7 @@ class Colorization(nn.Module):
 
     Args:
         task: what goes in and what comes out.
-        labels: the code of every class in the label maps, in the order of the segmenter's classes; any other is
-            an error.
+        labels: the code of every class in the label maps, in the segmenter's order; any other is an error.
         segmenter: folder of the run that trained S with the method ``segmentation``.
         segmenter_width: channels of S at full size.
         train_segmenter: whether S is trained along, on cryosections, after every step of the generators.
@@ -112,7 +112,7 @@ class Colorization(nn.Module):
         initial: Literal["framework", "normal"] = "framework",
         critic_width: int = 64,
         critic_layers: int = 3,
-        critic_scores: Literal["mean", "patch"] = "mean",
+        critic_scores: Seen = "mean",
         gan: Gan = "lsgan",
         gan_weight: float = 1.0,
         cycle_weight: float = 10.0,
@@ -128,13 +128,8 @@ class Colorization(nn.Module):
     ) -> None:
         super().__init__()
         if not windows or generator_turns < 1:
-            raise ValueError(
-                f"windows = {list(windows)}, generator_turns = {generator_turns}: at least one of each"
-            )
-        self.game = GAMES[gan]
-        self.critic_scores = critic_scores
-        self.critic_weight, self.generator_turns = critic_weight, generator_turns
-        self.windows, self.window_edges = windows, window_edges
+            raise ValueError(f"{list(windows)} windows, {generator_turns} generator_turns: at least one of each")
+        self.generator_turns, self.windows, self.window_edges = generator_turns, windows, window_edges
         colours, channels = task.out_channels, modality(task.sources[0]).channels
         self.first = slice(task.neighbours // 2 * channels, (task.neighbours // 2 + 1) * channels)
         pseudo = decoders != "single" and bool(pseudo_weight or segmentation_weight)
@@ -150,8 +145,8 @@ class Colorization(nn.Module):
             return ColourDecoder(cout, width, blocks, bottleneck, reduction, upsample)
 
         def critic(cin: int) -> PatchGAN | None:
-            shape = {"width": critic_width, "layers": critic_layers, "widest": 2}
-            return PatchGAN(cin, norm_kind="instance", **shape) if gan_weight else None
+            own = PatchGAN(cin, width=critic_width, layers=critic_layers, norm_kind="instance", widest=2)
+            return own if gan_weight else None
 
         self.encoder = MultiscaleEncoder(task.in_channels, width, multiscale)
         self.colour_decoder = decoder(colours)
@@ -170,19 +165,23 @@ class Colorization(nn.Module):
             else None
         )
         self.pool, self.reverse_pool = ImagePool(pool), ImagePool(pool)
+        judges = (self.critic, self.pool), (self.reverse_critic, self.reverse_pool)
+        self.adversaries = {
+            name: Adversary(judge, gan, critic_weight, past, critic_scores)
+            for name, (judge, past) in zip(("adversarial", "reverse_adversarial"), judges, strict=True)
+            if judge is not None
+        }
 
     def players(self) -> Players:
         """All generators are one player, both critics the other; S is one where it is trained along."""
-        names = ("encoder", "colour_decoder", "pseudo_decoder", "reverse")
-        players = {"generator": self._there(*names)}
+        there = dict(self.named_children())
+        generators = ("encoder", "colour_decoder", "pseudo_decoder", "reverse")
+        players = {"generator": {name: there[name] for name in generators if name in there}}
         if self.segmenter is not None and self.segmenter.trained:
             players["segmenter"] = {"segmenter": self.segmenter}
-        if self.critic is not None:
-            players["critic"] = self._there("critic", "reverse_critic")
+        if self.adversaries:
+            players["critic"] = {name: there[name] for name in ("critic", "reverse_critic")}
         return players
-
-    def _there(self, *names: str) -> dict[str, nn.Module]:
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def objectives(self, batch: Batch) -> Objectives:
         """Steps on E, F, F′ and G, then one on S where it is trained, then one on D_c and D_m.
@@ -204,15 +203,9 @@ class Colorization(nn.Module):
         if self.segmenter is not None and self.segmenter.trained and batch.labels is not None:
             self.segmenter.train()
             yield "segmenter", {"cross_entropy": self.segmenter.cross_entropy(c, batch.labels)}
-        if self.critic is not None and radiometric is not None:
-            fakes = self.pool(coloured), self.reverse_pool(radiometric)
-            yield (
-                "critic",
-                {
-                    "adversarial": self._judged(self.critic, c, fakes[0]),
-                    "reverse_adversarial": self._judged(self.reverse_critic, m, fakes[1]),
-                },
-            )
+        if self.adversaries and radiometric is not None:
+            pairs = {"adversarial": (c, coloured), "reverse_adversarial": (m, radiometric)}
+            yield "critic", {name: own.critics_term(*pairs[name]) for name, own in self.adversaries.items()}
 
     def colour(self, m: Float[Tensor, "B Cin X Y"]) -> tuple[Tensor, Tensor | None]:
         """ĉ and c′ in [0, 1]; None where nothing asks for c′."""
@@ -221,48 +214,30 @@ class Colorization(nn.Module):
         return coloured, coloured if self.tied else None if self.pseudo_decoder is None else self.pseudo_decoder(x)
 
     def _generators(
-        self,
-        batch: Batch,
-        m: Tensor,
-        c: Tensor,
-        coloured: Tensor,
-        pseudo: Tensor | None,
-        radiometric: Tensor | None,
-    ) -> dict[str, Tensor]:
+        self, batch: Batch, m: Tensor, c: Tensor, coloured: Tensor,
+        pseudo: Tensor | None, radiometric: Tensor | None,
+    ) -> dict[str, Tensor]:  # fmt: skip
         """The terms of L_E,F,G that have a weight, before they are weighted."""
-        on, grey = self.weights, _grey(m[:, self.first])
-        terms = {}
+        alike = {"structure": (_grey(coloured), _grey(m[:, self.first]))}
+        terms: dict[str, Tensor] = {}
         if self.reverse is not None and radiometric is not None:
-            if self.critic is not None and self.reverse_critic is not None:
-                terms["adversarial"] = self.game.generator(self._scores(self.critic, coloured))
-                terms["reverse_adversarial"] = self.game.generator(self._scores(self.reverse_critic, radiometric))
-            if on["cycle"]:
+            alike["radiometric"] = _grey(radiometric[:, self.first]), _grey(c)
+            fakes = {"adversarial": coloured, "reverse_adversarial": radiometric}
+            terms |= {name: own.generators_term(fakes[name]) for name, own in self.adversaries.items()}
+            if self.weights["cycle"]:
                 terms["cycle"] = l1(self.reverse(coloured), m)
                 terms["reverse_cycle"] = l1(self.colour_decoder(self.encoder(radiometric)), c)
-            if on["radiometric"]:
-                terms["radiometric"] = self._windows(_grey(radiometric[:, self.first]), _grey(c))
-        if on["structure"]:
-            terms["structure"] = self._windows(_grey(coloured), grey)
         if pseudo is not None:
-            if on["pseudo_structure"]:
-                terms["pseudo_structure"] = self._windows(pseudo, c)
+            alike["pseudo_structure"] = pseudo, c
             if self.segmenter is not None:
                 if batch.labels is None:
                     raise ValueError("this batch has no label maps; colorization is trained on them")
                 terms["segmentation"] = self.segmenter.cross_entropy(pseudo, batch.labels)
-        return terms
+        return terms | {name: self._windows(*pair) for name, pair in alike.items() if self.weights[name]}
 
     def _windows(self, a: Float[Tensor, "B C X Y"], b: Float[Tensor, "B C X Y"]) -> Float[Tensor, ""]:
         """MW(a, b), from 0 to about twice the number of windows."""
         return (1 - window_ssims(a, b, data_range=1.0, windows=self.windows, padding=self.window_edges)).sum()
-
-    def _scores(self, critic: nn.Module, image: Float[Tensor, "B C X Y"]) -> Float[Tensor, "B 1 *M"]:
-        scores: Tensor = critic(image)
-        return scores.float().mean(dim=(2, 3)) if self.critic_scores == "mean" else scores
-
-    def _judged(self, critic: nn.Module | None, real: Tensor, fake: Tensor) -> Float[Tensor, ""]:
-        assert critic is not None
-        return self.critic_weight * self.game.critic(self._scores(critic, real), self._scores(critic, fake))
 
     def translate(self, batch: Batch) -> Float[Tensor, "B Cout *N"]:
         """ĉ, without c′."""

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from transmodal.data.batch import Batch
 from transmodal.data.task import Task
-from transmodal.losses.adversarial import GAMES, Gan
+from transmodal.losses.adversarial import Gan
+from transmodal.losses.adversary import Adversary
 from transmodal.losses.pixel import l1
 from transmodal.methods._method import Facts, Objectives, Players
 from transmodal.nn import init
@@ -83,10 +84,8 @@ class CycleGAN(nn.Module):
         pool: int = 50,
     ) -> None:
         super().__init__()
-        self.game = GAMES[gan]
         self.cycle_weight = cycle_weight
         self.identity_weight = identity_weight if task.in_channels == task.out_channels else 0.0
-        self.critic_weight = critic_weight
 
         def generator(cin: int, cout: int) -> ResNetGenerator:
             return init.normal(
@@ -113,6 +112,8 @@ class CycleGAN(nn.Module):
         self.reverse_critic = critic(task.in_channels)
         self.pool = ImagePool(pool)
         self.reverse_pool = ImagePool(pool)
+        self.adversary = Adversary(self.critic, gan, critic_weight, self.pool)
+        self.reverse_adversary = Adversary(self.reverse_critic, gan, critic_weight, self.reverse_pool)
         self.multiple = self.generator.multiple
 
     def players(self) -> Players:
@@ -124,13 +125,13 @@ class CycleGAN(nn.Module):
 
     def objectives(self, batch: Batch) -> Objectives:
         """One step on G and F, then one on D_X and D_Y with fakes from the pools."""
-        G, F, D_X, D_Y = self.generator, self.reverse, self.reverse_critic, self.critic
+        G, F, D_X, D_Y = self.generator, self.reverse, self.reverse_adversary, self.adversary
         x, y = batch.source, batch.truth
         fake_y, fake_x = G(x), F(y)
 
         terms = {
-            "adversarial": self.game.generator(D_Y(fake_y)),
-            "reverse_adversarial": self.game.generator(D_X(fake_x)),
+            "adversarial": D_Y.generators_term(fake_y),
+            "reverse_adversarial": D_X.generators_term(fake_x),
             "cycle": self.cycle_weight * l1(F(fake_y), x),
             "reverse_cycle": self.cycle_weight * l1(G(fake_x), y),
         }
@@ -140,12 +141,11 @@ class CycleGAN(nn.Module):
             terms["reverse_identity"] = weight * l1(F(x), x)
         yield "generator", terms
 
-        past_y, past_x = self.pool(fake_y), self.reverse_pool(fake_x)
         yield (
             "critic",
             {
-                "adversarial": self.critic_weight * self.game.critic(D_Y(y), D_Y(past_y)),
-                "reverse_adversarial": self.critic_weight * self.game.critic(D_X(x), D_X(past_x)),
+                "adversarial": D_Y.critics_term(y, fake_y),
+                "reverse_adversarial": D_X.critics_term(x, fake_x),
             },
         )
 

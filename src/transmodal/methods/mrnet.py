@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from transmodal.data.batch import Batch
 from transmodal.data.task import Task
-from transmodal.losses.adversarial import GAMES, Gan
+from transmodal.losses.adversarial import Gan
+from transmodal.losses.adversary import Adversary
 from transmodal.losses.mask_terms import Discarding, feature_discarding, mask_readings, mask_sparsity
 from transmodal.losses.pixel import l1
 from transmodal.methods._method import Facts, Objectives, Players
@@ -162,9 +163,9 @@ class MRNet(nn.Module):
             if gan_weight
             else None
         )
-        self.game = GAMES[gan]
+        self.adversary = Adversary(self.critic, gan, critic_weight) if self.critic is not None else None
         self.l1_weight, self.l1_body_weight = l1_weight, l1_body_weight
-        self.gan_weight, self.critic_weight = gan_weight, critic_weight
+        self.gan_weight = gan_weight
         self.discarding_weight, self.discarding = discarding_weight, discarding
         self.sparsity_weight, self.sparsity_rate, self.mask_ramp = sparsity_weight, sparsity_rate, mask_ramp
         self.multiple = self.generator.multiple
@@ -179,15 +180,15 @@ class MRNet(nn.Module):
 
     def objectives(self, batch: Batch) -> Objectives:
         """One step on D, then one on G against the D that has just moved."""
-        D, x, y = self.critic, batch.source, batch.truth
+        x, y = batch.source, batch.truth
         made = self.generate(x, self.features(x))
         fake = made.image
         self._seen = {site: tuple(m.detach() for m in masked.masks) for site, masked in made.sites.items()}
         terms = {"l1": self.l1_weight * self._l1(fake, batch)} if self.l1_weight else {}
         terms |= self._mask_terms(made, y, batch.step)
-        if D is not None:
-            yield "critic", {"adversarial": self.critic_weight * self.game.critic(D(x, y), D(x, fake.detach()))}
-            terms["adversarial"] = self.gan_weight * self.game.generator(D(x, fake))
+        if self.adversary is not None:
+            yield "critic", {"adversarial": self.adversary.critics_term(y, fake, x)}
+            terms["adversarial"] = self.gan_weight * self.adversary.generators_term(fake, x)
         yield "generator", terms
 
     def _l1(self, fake: Float[Tensor, "B C X Y"], batch: Batch) -> Float[Tensor, ""]:

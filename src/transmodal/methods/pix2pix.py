@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from transmodal.data.batch import Batch
 from transmodal.data.task import Task
-from transmodal.losses.adversarial import GAMES, Gan
+from transmodal.losses.adversarial import Gan
+from transmodal.losses.adversary import Adversary
 from transmodal.losses.pixel import l1
 from transmodal.methods._method import Facts, Objectives, Players
 from transmodal.nn import init
@@ -78,9 +79,7 @@ class Pix2Pix(nn.Module):
         critic_weight: float = 0.5,
     ) -> None:
         super().__init__()
-        self.game = GAMES[gan]
         self.l1_weight = l1_weight
-        self.critic_weight = critic_weight
         self.generator = init.normal(
             UNetGenerator(
                 task.in_channels,
@@ -96,6 +95,7 @@ class Pix2Pix(nn.Module):
             )
         )
         self.critic = conditional_critic(task, width=critic_width, layers=critic_layers, norm_kind=norm)
+        self.adversary = Adversary(self.critic, gan, critic_weight)
         self.multiple = self.generator.multiple
 
     def players(self) -> Players:
@@ -104,16 +104,15 @@ class Pix2Pix(nn.Module):
 
     def objectives(self, batch: Batch) -> Objectives:
         """One step on D, then one on G against the D that has just moved (section 2.3)."""
-        G, D = self.generator, self.critic
         x, y = batch.source, batch.truth
-        fake = G(x)
+        fake = self.generator(x)
 
-        yield "critic", {"adversarial": self.critic_weight * self.game.critic(D(x, y), D(x, fake.detach()))}
+        yield "critic", {"adversarial": self.adversary.critics_term(y, fake, x)}
 
         yield (
             "generator",
             {
-                "adversarial": self.game.generator(D(x, fake)),
+                "adversarial": self.adversary.generators_term(fake, x),
                 "l1": self.l1_weight * l1(fake, y),
             },
         )
