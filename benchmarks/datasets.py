@@ -5,6 +5,8 @@
     python benchmarks/datasets.py slabs OUT TEMPLATES         *_fa: slabs of the MNI152 T1w and the registered FA
     python benchmarks/datasets.py contrasts OUT               *_pd: twelve random phantom heads with lesions
     python benchmarks/datasets.py colours OUT                 *_phantom: twelve, T1w bent off the section by 6 mm
+    python benchmarks/datasets.py judge OUT                   segmentation_phantom: twelve other heads
+    python benchmarks/datasets.py colourheads OUT LABELS      *_phantom: the same on label maps of real heads, 3 mm
     python benchmarks/datasets.py pd OUT TEMPLATES            *_pd: slabs of the MNI152 averages avg152
     python benchmarks/datasets.py ct OUT                      mrnet_tiny: twelve random phantom heads
 
@@ -13,24 +15,29 @@ average says how a method does on people.
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from transmodal.data.grid import Grid
-from transmodal.data.motion import Motion
-from transmodal.data.phantom.anatomy import Anatomy, anatomy_from_labels
+from transmodal.data.motion import Motion, misalign
+from transmodal.data.phantom.anatomy import anatomy_from_labels
 from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
 from transmodal.data.phantom.physics import simulate, stored_as
 from transmodal.data.volume import Volume, read_volume, write_volume
+from transmodal.shapes import Mask
 
 TEMPLATES = {
     "slabs": {"T1w": "MNI152_T1_2mm", "FA": "MNI_FA_2mm_registered", "mask": "brainmask"},
     "pd": {"T1w": "avg152T1", "T2w": "avg152T2", "PDw": "avg152PD", "mask": "brainmask"},
 }
 """Which files make a dataset of slabs."""
+
+BENT = Motion(warp_mm=6.0)
+"""How far the MRI of *_phantom is off its section: as much as a body that was frozen in another pose."""
 
 SLABS, GAP = 4, 4
 """How many slabs a template is cut into, and the slices left out between two."""
@@ -44,16 +51,22 @@ def contrasts(out: Path) -> None:
     write_cohort(out, PhantomSettings(subjects=12, contrasts=("T1w", "T2w", "PDw"), lesions=12))
 
 
-def colours(out: Path) -> None:
+def colours(out: Path, seed: int = 0) -> None:
     settings = PhantomSettings(
         subjects=12,
         size=(64, 64, 64),
         spacing=3.4,
         contrasts=("T1w", "cryo"),
+        seed=seed,
         mask="head",
-        motion={"T1w": Motion(warp_mm=6.0)},
+        motion={"T1w": BENT},
     )
     write_cohort(out, settings)
+
+
+def judge(out: Path) -> None:
+    """Heads that are in no table, so that a frozen segmenter has never seen one it helps to score."""
+    colours(out, seed=1)
 
 
 def ct(out: Path) -> None:
@@ -62,22 +75,43 @@ def ct(out: Path) -> None:
 
 def heads(out: Path, labels: Path) -> None:
     """T1w, T2w and FA by the phantom's physics on every second voxel of each label map."""
-    rows = ["case\tT1w\tFA\tT2w\tmask\tlabels"]
-    for number, path in enumerate(sorted(labels.glob("*.nii.gz"))):
-        volume = coarse(read_volume(path, label=True).canonical(), 2)
-        anatomy = anatomy_from_labels(volume)
-        name = path.name.split(".")[0]
-        for contrast in ("T1w", "FA", "T2w"):
-            made = simulate(anatomy, contrast, seed=number)
-            write_volume(made, out / name / f"{contrast}.nii.gz", dtype=stored_as(contrast))
-        write_volume(brain(anatomy), out / name / "mask.nii.gz", dtype="uint8")
-        write_volume(volume, out / name / "labels.nii.gz", dtype="int16")
-        rows.append("\t".join([name, *(f"{name}/{c}.nii.gz" for c in ("T1w", "FA", "T2w", "mask", "labels"))]))
-    (out / "cases.tsv").write_text("\n".join(rows) + "\n")
+    contrasts = ("T1w", "FA", "T2w")
+    for number, (name, codes) in enumerate(label_maps(labels, 2)):
+        anatomy = anatomy_from_labels(codes)
+        images = {c: simulate(anatomy, c, seed=number) for c in contrasts}
+        write_head(out / name, images, anatomy.brain(), codes)
+    write_table(out, (*contrasts, "mask", "labels"))
 
 
-def brain(anatomy: Anatomy) -> Volume:
-    return Volume(anatomy.brain()[None].astype(np.uint8), anatomy.grid, "mask")
+def colourheads(out: Path, labels: Path) -> None:
+    """T1w and cryosection on every third voxel of each label map; labels are the phantom's tissues."""
+    for number, (name, codes) in enumerate(label_maps(labels, 3)):
+        anatomy = anatomy_from_labels(codes)
+        images = {c: simulate(anatomy, c, seed=number) for c in ("T1w", "cryo")}
+        images["T1w"] = misalign(images["T1w"], replace(BENT, seed=number))
+        tissues = Volume(anatomy.labels[None].astype(np.int32), anatomy.grid, "labels")
+        write_head(out / name, images, anatomy.head(), tissues)
+    write_table(out, ("T1w", "cryo", "mask", "labels"))
+
+
+def label_maps(folder: Path, step: int) -> Iterator[tuple[str, Volume]]:
+    """Name and codes of every label map, of every ``step``-th voxel."""
+    for path in sorted(folder.glob("*.nii.gz")):
+        yield path.name.split(".")[0], coarse(read_volume(path, label=True).canonical(), step)
+
+
+def write_head(folder: Path, images: Mapping[str, Volume], mask: Mask, labels: Volume) -> None:
+    for name, image in images.items():
+        write_volume(image, folder / f"{name}.nii.gz", dtype=stored_as(name))
+    write_volume(Volume(mask[None].astype(np.uint8), labels.grid, "mask"), folder / "mask.nii.gz", dtype="uint8")
+    write_volume(labels, folder / "labels.nii.gz", dtype="int16")
+
+
+def write_table(out: Path, columns: Sequence[str]) -> None:
+    """``cases.tsv`` of the folders that are there."""
+    names = sorted(path.name for path in out.iterdir() if path.is_dir())
+    rows = ["\t".join([name, *(f"{name}/{column}.nii.gz" for column in columns)]) for name in names]
+    (out / "cases.tsv").write_text("\n".join(["\t".join(["case", *columns]), *rows]) + "\n")
 
 
 def coarse(volume: Volume, step: int) -> Volume:
@@ -110,12 +144,15 @@ def slabs(out: Path, templates: Path, files: Mapping[str, str] = TEMPLATES["slab
     (out / "cases.tsv").write_text("\n".join(rows) + "\n")
 
 
-DRAWN = {"phantom": phantom, "contrasts": contrasts, "colours": colours, "ct": ct}
+DRAWN = {"phantom": phantom, "contrasts": contrasts, "colours": colours, "judge": judge, "ct": ct}
 """What is made from nothing."""
+
+ON_LABELS = {"heads": heads, "colourheads": colourheads}
+"""What is simulated on label maps."""
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=(*DRAWN, "heads", *TEMPLATES))
+    parser.add_argument("what", choices=(*DRAWN, *ON_LABELS, *TEMPLATES))
     parser.add_argument("out", type=Path)
     parser.add_argument("source", type=Path, nargs="?")
     given = parser.parse_args()
@@ -124,7 +161,7 @@ if __name__ == "__main__":
         DRAWN[given.what](given.out)
     elif given.source is None:
         parser.error(f"{given.what} needs the folder of its source")
-    elif given.what == "heads":
-        heads(given.out, given.source)
+    elif given.what in ON_LABELS:
+        ON_LABELS[given.what](given.out, given.source)
     else:
         slabs(given.out, given.source, TEMPLATES[given.what])
