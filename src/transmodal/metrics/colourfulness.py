@@ -13,7 +13,7 @@ from torch import Tensor
 
 from transmodal.errors import InputError
 from transmodal.metrics.metric import Metric
-from transmodal.metrics.region import check, chosen, slice_axis
+from transmodal.metrics.region import check, chosen, over_slices
 
 
 def colourfulness(image: Float[Tensor, "3 X Y Z"], mask: Bool[Tensor, "X Y Z"] | None = None) -> float:
@@ -57,14 +57,12 @@ def delta_cf(
     """
     check(prediction, reference, mask, data_range)
     check_colour(reference)
-    axis = slice_axis(reference.shape[1:])
-    differences = []
-    for index in range(reference.shape[axis + 1]):
-        inside = None if mask is None else mask.narrow(axis, index, 1)
-        if inside is None or bool(inside.any()):
-            one, two = (colourfulness(v.narrow(axis + 1, index, 1), inside) for v in (prediction, reference))
-            differences.append(abs(one - two) / data_range)
-    return sum(differences) / len(differences)
+    differences = [
+        abs(colourfulness(one[..., None], inside[..., None]) - colourfulness(two[..., None], inside[..., None]))
+        for some in over_slices(prediction, reference, mask)
+        for one, two, inside in zip(*some, strict=True)
+    ]
+    return sum(differences) / len(differences) / data_range
 
 
 def check_colour(reference: Tensor) -> None:

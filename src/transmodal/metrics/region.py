@@ -1,6 +1,7 @@
 """What every metric does first: check that prediction, reference and mask belong together, and pick voxels."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -68,6 +69,31 @@ def slice_axis(size: Sequence[int]) -> int:
     return max((axis for axis in range(3) if size[axis] == 1), default=2)
 
 
-def slices(volume: Shaped[Tensor, "C X Y Z"], axis: int) -> Shaped[Tensor, "N C A B"]:
-    """The slices along an axis, as a batch."""
-    return volume.movedim(axis + 1, 0)
+class Slices(NamedTuple):
+    """Some slices of a prediction and of its reference, in float64, and where their voxels count."""
+
+    prediction: Float[Tensor, "N C A B"]
+    reference: Float[Tensor, "N C A B"]
+    inside: Bool[Tensor, "N A B"]
+
+
+def over_slices(
+    prediction: Float[Tensor, "C X Y Z"],
+    reference: Float[Tensor, "C X Y Z"],
+    mask: Bool[Tensor, "X Y Z"] | None,
+    most: int = 0,
+) -> Iterator[Slices]:
+    """All slices with a voxel of the mask, along :func:`slice_axis`, in order.
+
+    Args:
+        prediction: a volume.
+        reference: of the same shape.
+        mask: True where a voxel counts; None for all.
+        most: how many at once; 0 for as many as memory should hold.
+    """
+    axis = slice_axis(reference.shape[1:])
+    inside = torch.ones(reference.shape[1:], dtype=torch.bool) if mask is None else mask
+    x, y, where = (v.movedim(axis + 1, 0) for v in (prediction, reference, inside[None].to(reference.device)))
+    kept = torch.nonzero(where.flatten(1).any(dim=1))[:, 0]
+    for some in kept.split(most or max(16, _SLAB_VOXELS // max(1, y[0].numel()))):
+        yield Slices(x[some].double(), y[some].double(), where[some, 0])

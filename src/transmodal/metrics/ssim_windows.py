@@ -6,7 +6,7 @@ from torch import Tensor
 
 from transmodal.losses.structural import WINDOWS, ssim_map
 from transmodal.metrics.metric import Metric
-from transmodal.metrics.region import check, slabs, slice_axis, slices
+from transmodal.metrics.region import check, over_slices
 
 
 @torch.no_grad()
@@ -34,16 +34,12 @@ def ssim_windows(
         RecipeError: a range that is not above 0.
     """
     check(prediction, reference, mask, data_range)
-    axis = slice_axis(reference.shape[1:])
-    x, y = slices(prediction, axis), slices(reference, axis)
-    inside = None if mask is None else slices(mask[None], axis).expand_as(y)
-    total = 0.0
-    for start, stop in slabs(len(y), y[0].numel()):
-        pair = x[start:stop].double(), y[start:stop].double()
+    total, count = 0.0, 0
+    for x, y, inside in over_slices(prediction, reference, mask):
         for window in WINDOWS:
-            values = ssim_map(*pair, data_range=data_range, window=window, padding="zeros")
-            total += float((values if inside is None else values[inside[start:stop]]).sum())
-    count = y.numel() if inside is None else int(inside.sum())
+            values = ssim_map(x, y, data_range=data_range, window=window, padding="zeros").mean(dim=1)
+            total += float(values[inside].sum())
+        count += int(inside.sum())
     return total / (count * len(WINDOWS))
 
 

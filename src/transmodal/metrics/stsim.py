@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from transmodal.metrics.metric import Metric
-from transmodal.metrics.region import box, check, slice_axis, slices
+from transmodal.metrics.region import box, check, over_slices
 from transmodal.nn.steerable import Pyramid, steerable_pyramid
 
 _WINDOW, _C = 7, 1e-3
@@ -23,6 +23,9 @@ _LEAST = 64
 """The coarsest band of a smaller image has no room for a window."""
 _LEVELS = 255.0
 """Images are scaled to 0 … 255, because C is not a fraction of the range."""
+
+_AT_ONCE = 8
+"""Slices whose bands are in memory."""
 
 Scorer = Callable[[Tensor, Tensor], Tensor]
 
@@ -54,7 +57,7 @@ def stsim1(
         InputError: shapes differ, or the mask is empty.
         RecipeError: a range that is not above 0.
     """
-    return _over_slices(_within_bands, prediction, reference, mask, data_range)
+    return _mean(_within_bands, prediction, reference, mask, data_range)
 
 
 def stsim2(
@@ -75,25 +78,21 @@ def stsim2(
         terms = [*_terms(x, y), *_cross_terms(x, y)]
         return torch.stack(terms).mean(dim=0)
 
-    return _over_slices(both, prediction, reference, mask, data_range)
+    return _mean(both, prediction, reference, mask, data_range)
 
 
 @torch.no_grad()
-def _over_slices(
-    score: Scorer, prediction: Tensor, reference: Tensor, mask: Tensor | None, data_range: float
-) -> float:
+def _mean(score: Scorer, prediction: Tensor, reference: Tensor, mask: Tensor | None, data_range: float) -> float:
     """The mean score of all slices in which there is a voxel of the mask."""
     check(prediction, reference, mask, data_range)
-    axis = slice_axis(reference.shape[1:])
-    inside = torch.ones(reference.shape[1:], dtype=torch.bool) if mask is None else mask
-    around = box(inside, 0)
-    stacks = []
-    for volume in (prediction, reference):
-        grey = torch.where(inside, volume.double().mean(dim=0), 0.0)[None, *around] * (_LEVELS / data_range)
-        stacks.append(slices(grey, axis)[:, 0])
-    kept = slices(inside[None, *around], axis).flatten(1).any(dim=1)
-    x, y = (_filled_up(stack[kept]) for stack in stacks)
-    return float(torch.cat([score(one, two) for one, two in zip(x.split(8), y.split(8), strict=True)]).mean())
+    if mask is not None:
+        around = box(mask, 0)
+        prediction, reference, mask = prediction[:, *around], reference[:, *around], mask[around]
+    scores = []
+    for x, y, inside in over_slices(prediction, reference, mask, _AT_ONCE):
+        greys = (torch.where(inside, v.mean(dim=1), 0.0) * (_LEVELS / data_range) for v in (x, y))
+        scores.append(score(*(_filled_up(grey) for grey in greys)))
+    return float(torch.cat(scores).mean())
 
 
 def _filled_up(stack: Float[Tensor, "B X Y"]) -> Float[Tensor, "B M N"]:
