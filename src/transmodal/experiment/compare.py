@@ -58,6 +58,28 @@ def compare(
     """
     check_folder(out)
     entries = [open_entry(word) for word in words]
+    ranking = rank(entries, metric=metric, margin=margin)
+    write_rows(out / "comparison.csv", ranking.measured)
+    write_text(out / "duels.csv", _duels(ranking.contests))
+    write_json(out / "comparison.json", _facts(ranking.contests, ranking.prices, entries))
+    text = ranking_markdown(ranking)
+    write_text(out / "comparison.md", text)
+    write_text(out / "comparison.html", ranking_page(ranking, cases, slices))
+    return text
+
+
+def rank(entries: Sequence[Entry], *, metric: str | None = None, margin: float | None = None) -> Ranking:
+    """The methods of several judged folders and their floors, on the cases that all of them have.
+
+    Args:
+        entries: folds and seeds of one recipe under one name.
+        metric: what to rank by, as in :func:`compare`.
+        margin: as there.
+
+    Raises:
+        InputError: judged on different voxels or in different ways, or no measure in common.
+        RecipeError: one name for different recipes.
+    """
     rows = same_ground(entries)
     contests = _contests(rows, metric, margin)
     ranked = contests[0].methods
@@ -65,19 +87,7 @@ def compare(
         progress.warn(
             f"{', '.join(absent)}: not measured as the others are ({contests[0].measure.name}), so not ranked"
         )
-    ranking = Ranking(
-        contests=contests,
-        rows=[row for row in rows if row.method in ranked],
-        prices=_prices(entries),
-        manifest=_pictures(entries),
-    )
-    write_rows(out / "comparison.csv", rows)
-    write_text(out / "duels.csv", _duels(contests))
-    write_json(out / "comparison.json", _facts(contests, ranking.prices, entries))
-    text = ranking_markdown(ranking)
-    write_text(out / "comparison.md", text)
-    write_text(out / "comparison.html", ranking_page(ranking, cases, slices))
-    return text
+    return Ranking(contests=contests, measured=rows, prices=_prices(entries), manifest=_pictures(entries))
 
 
 def _contests(rows: Sequence[Row], metric: str | None, margin: float | None) -> list[Contest]:

@@ -19,6 +19,7 @@ from transmodal.data.intensity import IntensityFit
 from transmodal.data.sampling import Sampling
 from transmodal.data.task import Task
 from transmodal.errors import InputError
+from transmodal.inference.card import opening
 from transmodal.inference.predict import InferenceSettings
 from transmodal.schema import make, plain
 
@@ -77,7 +78,7 @@ def save_model(model: Model, folder: Path) -> None:
     }
     with new_folder(folder) as fresh:
         write_bytes(fresh / "weights.safetensors", weights)
-        write_text(fresh / "README.md", _card(facts))
+        write_text(fresh / "README.md", opening(facts))
         write_json(fresh / "model.json", facts)
 
 
@@ -136,24 +137,3 @@ def _find(path: Path) -> Path:
         if (folder / "model.json").is_file():
             return folder
     raise InputError(f"{path}: holds no model.json; give the folder that training wrote (RUN/model)")
-
-
-def _card(facts: Mapping[str, Any]) -> str:
-    task, about = facts["task"], facts["about"]
-    lines = [
-        f"# {' + '.join(task['sources'])} → {' + '.join(task['targets'])} by {facts['method']}",
-        "",
-        "Makes **synthetic** images. For research only: not a medical device, not for diagnosis or treatment.",
-        "",
-        f"- Method: {facts['method']} {facts['arguments'] or '(defaults)'}",
-        f"- Trained on {about.get('cases', 'an unknown number of')} cases, {about.get('steps', '?')} updates",
-        f"- Voxel size in training: {' × '.join(f'{s:.3g}' for s in facts['spacing_mm'])} mm",
-        f"- Weights: `weights.safetensors`, sha256 `{facts['sha256']}`",
-        *(f"- {sentence}" for sentence in about.get("pretrained", [])),
-        f"- Licence of the weights: {about.get('licence', 'not stated')}",
-        f"- Made with Transmodal {about.get('versions', {}).get('transmodal', '?')}",
-        "",
-        "    transmodal synthesize THIS_FOLDER SCAN.nii.gz --out SYNTHETIC.nii.gz",
-        "",
-    ]
-    return "\n".join(lines)

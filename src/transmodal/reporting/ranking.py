@@ -23,13 +23,13 @@ class Ranking:
 
     Attributes:
         contests: the one to rank by first; further measures follow.
-        rows: of the methods that are ranked.
+        measured: every row, under the names of the methods here.
         prices: method → what it cost, where it is known.
         manifest: the files of every case, or None.
     """
 
     contests: Sequence[Contest]
-    rows: Sequence[Row]
+    measured: Sequence[Row]
     prices: Mapping[str, Price]
     manifest: Manifest | None
 
@@ -37,6 +37,11 @@ class Ranking:
     def lead(self) -> Contest:
         """What is ranked by."""
         return self.contests[0]
+
+    @property
+    def rows(self) -> list[Row]:
+        """Rows of the methods that are ranked."""
+        return [row for row in self.measured if row.method in self.lead.methods]
 
     @property
     def table(self) -> Table:
