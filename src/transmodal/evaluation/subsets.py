@@ -26,8 +26,8 @@ class Subset:
 def subsets(facts: Mapping[str, Mapping[str, str]]) -> list[Subset]:
     """Groups of cases, column by column.
 
-    A column of numbers gives two groups, below its median and from it on; a column of a few words gives one for each.
-    A column that does not divide the cases gives none. Who has no entry is in no group.
+    A column of numbers gives two groups, below its median and from it on; a column of a few words gives one for
+    each. A column that does not divide the cases gives none. Who has no entry is in no group.
 
     Args:
         facts: case → column → what the table says.
