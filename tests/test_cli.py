@@ -206,6 +206,7 @@ def test_options_are_frozen() -> None:
         "compare": ["folders", "margin", "metric", "out", "voice"],
         "benchmark": ["device", "out", "settings", "suite", "voice"],
         "robustness": ["device", "draws", "kind", "moved", "out", "runs", "sizes", "voice"],
+        "agreement": ["group", "labels", "lesion", "mask", "names", "out", "table", "target", "voice", "volumes"],
         "report": ["folder", "out", "voice"],
         "download": ["name", "to", "voice"],
         "list": ["json"],

@@ -6,6 +6,7 @@ in the folder next can clear them away (:func:`clear_leftovers`) and leave those
 
 import hashlib
 import json
+import math
 import os
 import platform
 import re
@@ -109,6 +110,15 @@ def check_folder(path: Path) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as indented JSON, whole or not at all."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def strict(content: Any) -> Any:
+    """The same for strict JSON, which knows neither NaN nor infinity: they become None."""
+    if isinstance(content, Mapping):
+        return {key: strict(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [strict(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_json(path: Path) -> Any:
