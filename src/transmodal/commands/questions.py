@@ -8,7 +8,7 @@ from transmodal.commands.voice import Speak, Voice, Words
 
 @dataclass(frozen=True)
 class Agreement:
-    """Do regions have the means that were measured? Limits of agreement, ICC, ranks, groups, identity."""
+    """Region by region: do synthetic and measured means agree?"""
 
     volumes: Words
     """PREDICTIONS REFERENCES, two folders of volumes; or what train or evaluate wrote, or NAME=FOLDER."""
