@@ -203,6 +203,7 @@ def test_options_are_frozen() -> None:
             *("data_range", "features", "labels", "mask", "method", "out", "passport"),
             *("prediction", "reference", "target", "voice"),
         ],
+        "card": ["passport", "runs", "voice"],
         "compare": ["folders", "margin", "metric", "out", "voice"],
         "benchmark": ["device", "out", "settings", "suite", "voice"],
         "robustness": ["device", "draws", "kind", "moved", "out", "runs", "sizes", "voice"],

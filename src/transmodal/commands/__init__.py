@@ -7,17 +7,57 @@ to stderr.
 from transmodal.commands.about import Doctor, Download, List, Show
 from transmodal.commands.data import Audit, Plan, Prepare
 from transmodal.commands.questions import Agreement
-from transmodal.commands.runs import Benchmark, Compare, Demo, Evaluate, Report, Robustness, Synthesize, Train
+from transmodal.commands.runs import (
+    Benchmark,
+    Card,
+    Compare,
+    Demo,
+    Evaluate,
+    Report,
+    Robustness,
+    Synthesize,
+    Train,
+)
 from transmodal.commands.voice import Voice
 
 COMMANDS = (
-    Demo, Audit, Plan, Prepare, Train, Synthesize, Evaluate, Compare, Benchmark, Robustness, Agreement,
-    Report, Download, List, Show, Doctor,
-)  # fmt: skip
+    Demo,
+    Audit,
+    Plan,
+    Prepare,
+    Train,
+    Synthesize,
+    Evaluate,
+    Compare,
+    Benchmark,
+    Robustness,
+    Agreement,
+    Card,
+    Report,
+    Download,
+    List,
+    Show,
+    Doctor,
+)
 
 Command = (
-    Demo | Audit | Plan | Prepare | Train | Synthesize | Evaluate | Compare | Benchmark | Robustness | Agreement
-    | Report | Download | List | Show | Doctor
-)  # fmt: skip
+    Demo
+    | Audit
+    | Plan
+    | Prepare
+    | Train
+    | Synthesize
+    | Evaluate
+    | Compare
+    | Benchmark
+    | Robustness
+    | Agreement
+    | Card
+    | Report
+    | Download
+    | List
+    | Show
+    | Doctor
+)
 
 __all__ = ["COMMANDS", "Command", "Voice"]

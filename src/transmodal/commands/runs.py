@@ -197,6 +197,22 @@ class Benchmark:
 
 
 @dataclass(frozen=True)
+class Card:
+    """Write the model card: data, results on people it never saw, groups, failures, lesions, licences."""
+
+    runs: Words
+    """A run that is finished; then further folds or seeds of its recipe, whose people count, too."""
+    passport: bool = True
+    """Score kept predictions under every convention."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.experiment.card import card
+
+        print(card(self.runs, passport=self.passport))
+
+
+@dataclass(frozen=True)
 class Report:
     """One self-contained HTML page from a run or an evaluation."""
 

@@ -4,12 +4,12 @@ import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from transmodal.data.files import write_json, write_text
+from transmodal.data.files import read_json, write_json, write_text
 from transmodal.errors import InputError
 from transmodal.evaluation.comparison import Comparison, Score
 from transmodal.evaluation.conventions import CONVENTIONS, Convention
@@ -135,6 +135,28 @@ def write_passport(out: Path, passports: Sequence[Passport], settings: Mapping[s
         | {"python": platform.python_version()},
     }
     write_json(out / "passport.json", content)
+
+
+def read_passports(path: Path) -> list[Passport]:
+    """What :func:`write_passport` wrote, without what a network saw.
+
+    Raises:
+        InputError: no such file, or another one.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not {"scores", "absent"} <= content.keys():
+        raise InputError(f"{path}: is no passport; run `transmodal evaluate --passport`")
+    found: dict[tuple[str, str], tuple[dict[str, list[Score]], dict[str, str]]] = {}
+    for stored in content["scores"]:
+        said = {fact.name: stored[fact.name] for fact in fields(Score)} | {"value": float(stored["said"])}
+        said |= {"value": stored["value"]} if stored["value"] is not None else {}
+        scores, _ = found.setdefault((stored["case"], stored["method"]), ({}, {}))
+        scores.setdefault(stored["convention_name"], []).append(Score(**said))
+    for stored in content["absent"]:
+        for (case, _), (_, absent) in found.items():
+            if case == stored["case"]:
+                absent[stored["convention_name"]] = stored["why"]
+    return [Passport(case, method, *own) for (case, method), own in found.items()]
 
 
 def passport_table(passports: Sequence[Passport]) -> str:

@@ -27,7 +27,8 @@ def subsets(facts: Mapping[str, Mapping[str, str]]) -> list[Subset]:
     """Groups of cases, column by column.
 
     A column of numbers gives two groups, below its median and from it on; a column of a few words gives one for
-    each. A column that does not divide the cases gives none. Who has no entry is in no group.
+    each. A column that does not divide the cases gives none, nor one that names nearly everybody. Who has no
+    entry is in no group.
 
     Args:
         facts: case → column → what the table says.
@@ -58,6 +59,6 @@ def _by_number(said: Mapping[str, str]) -> dict[str, Sequence[str]]:
 
 def _by_word(said: Mapping[str, str]) -> dict[str, Sequence[str]]:
     words = sorted(set(said.values()))
-    if not 1 < len(words) <= _WORDS:
+    if not 1 < len(words) <= min(_WORDS, len(said) / 2):
         return {}
     return {word: [case for case, own in said.items() if own == word] for word in words}

@@ -14,6 +14,7 @@ from transmodal.data.intensity import IntensityFit, pool
 from transmodal.data.loader import Loader
 from transmodal.errors import RecipeError
 from transmodal.evaluation.summary import summarise
+from transmodal.experiment.card import with_results
 from transmodal.experiment.judge import Judged, final_evaluation, judge, learn_floor, score_judged
 from transmodal.experiment.price import price
 from transmodal.experiment.run import Run, start
@@ -68,6 +69,7 @@ def train(
     spent = price(run, model.method, peak, chosen)
     about = {"pretrained": model.about.get("pretrained", []), "price": asdict(spent)}
     rows = final_evaluation(run, {**floors, recipe.method: model.method}, about)
+    with_results(run.folder)
     return markdown_table(summarise(rows))
 
 

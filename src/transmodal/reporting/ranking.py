@@ -43,6 +43,13 @@ class Ranking:
         """Rows of the methods that are ranked."""
         return [row for row in self.measured if row.method in self.lead.methods]
 
+    def values(self, method: str, found: Contest) -> dict[str, float]:
+        """Subject → what a method scored in a contest."""
+        own = {
+            row.case: row.value for row in self.rows if row.method == method and measure_of(row) == found.measure
+        }
+        return {subject: own[subject] for subject in found.subjects}
+
     @property
     def table(self) -> Table:
         """Methods best first, measures across; each measure over the subjects of its own contest."""
@@ -204,12 +211,7 @@ def _dots(ranking: Ranking) -> list[str]:
     """Per-subject lines, a chart for each measure."""
     found = []
     for contest in ranking.contests:
-        values = {
-            method: {row.case: row.value for row in ranking.rows
-                     if row.method == method and measure_of(row) == contest.measure}
-            for method in ranking.lead.methods
-        }  # fmt: skip
-        lined = {method: [own[subject] for subject in contest.subjects] for method, own in values.items()}
+        lined = {method: list(ranking.values(method, contest).values()) for method in ranking.lead.methods}
         chart = charts.dots(lined, contest.measure.heading, FLOORS)
         caption = f"{contest.measure.heading}: a dot is one case; a line joins the same case; a bar is the mean."
         found.append(sections.image(chart, f"{contest.measure.name} of every case and method", caption, shrink=2))
