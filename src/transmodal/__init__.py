@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "audit": "transmodal.checks.audit",
     "benchmark": "transmodal.experiment.benchmark",
+    "card": "transmodal.experiment.card",
     "compare": "transmodal.experiment.compare",
     "demo": "transmodal.experiment.demo",
     "doctor": "transmodal.machine",
@@ -37,6 +38,7 @@ __all__ = [
     "__version__",
     "audit",
     "benchmark",
+    "card",
     "compare",
     "demo",
     "doctor",
