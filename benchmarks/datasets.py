@@ -1,4 +1,4 @@
-"""Datasets for the recipes called *_fa (T1w, FA), *_pd (T1w, T2w, PDw), *_phantom (colours) and mrnet_tiny (CT).
+"""Datasets for the recipes *_fa (T1w, FA), *_pd (T1w, T2w, PDw), *_phantom (colours), mrnet_tiny and *_scct (CT).
 
     python benchmarks/datasets.py phantom OUT                 *_fa: twelve random phantom heads
     python benchmarks/datasets.py heads OUT LABELS            *_fa: simulated on label maps of real heads, 2.3 mm
@@ -9,9 +9,12 @@
     python benchmarks/datasets.py colourheads OUT LABELS      *_phantom: the same on label maps of real heads, 3 mm
     python benchmarks/datasets.py pd OUT TEMPLATES            *_pd: slabs of the MNI152 averages avg152
     python benchmarks/datasets.py ct OUT                      mrnet_tiny: twelve random phantom heads
+    python benchmarks/datasets.py scct OUT TEMPLATES          *_scct: slabs of avg152T1 and the CT average scct
 
 A template is a population average, not a person: its slabs, apart by a gap, are the cases. Nothing learnt from one
-average says how a method does on people.
+average says how a method does on people. scct is an average of other, older people than avg152T1 is, smooth by 8
+mm, and was made in Cormack units, which are not linear in HU: mapped back, it is what that average stands for, and
+no CT.
 """
 
 import argparse
@@ -22,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from transmodal.data.foreground import foreground
 from transmodal.data.grid import Grid
 from transmodal.data.motion import Motion, misalign
 from transmodal.data.phantom.anatomy import anatomy_from_labels
@@ -33,6 +37,7 @@ from transmodal.shapes import Mask
 TEMPLATES = {
     "slabs": {"T1w": "MNI152_T1_2mm", "FA": "MNI_FA_2mm_registered", "mask": "brainmask"},
     "pd": {"T1w": "avg152T1", "T2w": "avg152T2", "PDw": "avg152PD", "mask": "brainmask"},
+    "scct": {"T1w": "avg152T1", "CT": "scct"},
 }
 """Which files make a dataset of slabs."""
 
@@ -121,15 +126,45 @@ def coarse(volume: Volume, step: int) -> Volume:
     return Volume(data, Grid((data.shape[1], data.shape[2], data.shape[3]), affine), volume.name)
 
 
+def cormack_to_hu(values: np.ndarray) -> np.ndarray:
+    """Cormack units, which stretch soft tissue eleven times, in HU.
+
+    The scale of Rorden et al. (2012), https://doi.org/10.1016/j.neuroimage.2012.03.020, as the toolbox Clinical
+    inverts it: the lowest 900 units begin at -1024 HU, the next 2200 are 200 HU, and the rest counts as it is.
+    """
+    dark, wide, stretch = 900.0, 200.0, 11.0
+    return values.clip(max=dark) + ((values - dark) / stretch).clip(0, wide) + (
+        values - dark - wide * stretch
+    ).clip(min=0) - 1024  # fmt: skip
+
+
+def scct(out: Path, templates: Path) -> None:
+    """T1w and CT in HU of the whole head: all of the average that is denser than fat and air, without holes."""
+    volumes = read(templates, TEMPLATES["scct"])
+    ct = volumes["CT"]
+    volumes["CT"] = Volume(cormack_to_hu(ct.data).astype(np.float32), ct.grid, "CT")
+    inside = foreground(volumes["CT"])
+    volumes["mask"] = Volume(inside[None].astype(np.float32), ct.grid, "mask")
+    cut(out, volumes)
+
+
 def slabs(out: Path, templates: Path, files: Mapping[str, str] = TEMPLATES["slabs"]) -> None:
-    volumes = {name: read_volume(templates / f"{file}.nii.gz").canonical() for name, file in files.items()}
+    cut(out, read(templates, files))
+
+
+def read(templates: Path, files: Mapping[str, str]) -> dict[str, Volume]:
+    return {name: read_volume(templates / f"{file}.nii.gz").canonical() for name, file in files.items()}
+
+
+def cut(out: Path, volumes: Mapping[str, Volume]) -> None:
+    """Slabs of the mask's slices, a case each."""
     grid = volumes["T1w"].grid
     if not all(volume.grid.same_as(grid) for volume in volumes.values()):
         raise SystemExit("the templates are not on one grid")
     inside = volumes["mask"].data[0] > 0.5
     levels = np.flatnonzero(inside.any(axis=(0, 1)))
     edges = np.linspace(levels[0], levels[-1] + 1, SLABS + 1).round().astype(int)
-    rows = ["\t".join(["case", *files])]
+    rows = ["\t".join(["case", *volumes])]
     for number, (low, high) in enumerate(pairwise(edges)):
         first, last = low + GAP // 2 * (number > 0), high - GAP // 2 * (number < SLABS - 1)
         affine = grid.affine.copy()
@@ -163,5 +198,7 @@ if __name__ == "__main__":
         parser.error(f"{given.what} needs the folder of its source")
     elif given.what in ON_LABELS:
         ON_LABELS[given.what](given.out, given.source)
+    elif given.what == "scct":
+        scct(given.out, given.source)
     else:
         slabs(given.out, given.source, TEMPLATES[given.what])

@@ -72,6 +72,31 @@ def test_slabs_are_apart_and_stay_where_they_were(tmp_path: Path, monkeypatch: p
     assert [after[0] - before[1] for before, after in pairwise(used)] == [4, 4, 4]
 
 
+def test_cormack_units_come_back_as_hounsfield_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forth by the published rule, ten times the part from -124 to 76 HU on top; back by ours."""
+    to_hu = script("datasets", monkeypatch)["cormack_to_hu"]
+    hu = np.linspace(-1024, 2000, 400)
+    stretched = (hu + 1024) + 10 * (hu + 1024 - 900).clip(0, 200)
+    np.testing.assert_allclose(to_hu(stretched), hu, atol=1e-9)
+    np.testing.assert_allclose(to_hu(np.array([0.0, 900.0, 3100.0, 3500.0])), [-1024, -124, 76, 476])
+
+
+def test_the_mask_of_the_ct_average_is_the_whole_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid((20, 20, 48), np.diag([2.0, 2.0, 2.0, 1.0]))
+    radius = np.linalg.norm(np.indices(grid.shape[:2]) - 9.5, axis=0)
+    plane = np.select([radius < 5, radius < 7, radius < 8], [2500.0, 3600.0, 2000.0], 20.0)
+    for file in ("avg152T1", "scct"):
+        data = np.repeat(plane[..., None], 48, axis=2).astype(np.float32)
+        write_volume(Volume(data[None], grid), tmp_path / "in" / f"{file}.nii.gz")
+    (tmp_path / "out").mkdir()
+    script("datasets", monkeypatch)["scct"](tmp_path / "out", tmp_path / "in")
+    cases = find_cases(tmp_path / "out")
+    assert [set(case.images) for case in cases] == [{"T1w", "CT"}] * 4
+    ct, mask = read_volume(cases[1].images["CT"]), read_volume(cases[1].mask, label=True)
+    assert [float(ct.data[0, i, 10, 3]) for i in (10, 3, 0)] == pytest.approx([21.45, 576.0, -1004.0], abs=0.01)
+    np.testing.assert_array_equal(mask.data[0, ..., 3] > 0, radius < 8)
+
+
 def test_questions_of_a_run(
     run: Path, cohort: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
