@@ -60,7 +60,7 @@ def take_two_steps(recipe: Recipe) -> None:
         labels=torch.zeros(2, 1, *size, dtype=torch.int32),
     )
     parameters = trained_parameters(method.players())
-    optimizers = {p: optimizer(own.values(), recipe.training.optimizer_of(p)) for p, own in parameters.items()}
+    optimizers = {p: optimizer(own, recipe.training.optimizer_of(p)) for p, own in parameters.items()}
     before = {name: p.detach().clone() for own in parameters.values() for name, p in own.items()}
     fabric = make_fabric(TrainingSettings(precision="fp32"), "cpu")
     for _ in range(2):

@@ -251,3 +251,30 @@ def test_shuffle_is_a_permutation_that_its_transpose_undoes(channels, groups):
         origin = mixed.view(groups, -1) // (channels // groups)
         for dealt in origin:
             assert [int((dealt == group).sum()) for group in range(groups)] == [channels // groups**2] * groups
+
+
+@pytest.mark.parametrize("axis", ["in", "out"])
+def test_what_is_kept_for_the_gradients(axis):
+    """At most three times the kernels of the batch, by half; none of them when they are made again."""
+    batch, channels, kernel = 8, 32, 3
+    x, weight, offset, scale = made(2, kernel, batch, cin=channels, cout=channels)
+    kernels = batch * kernel**2 * channels**2
+    kept, gradients = {}, {}
+    for path in ("kernel", "recomputed"):
+        saved = {}
+
+        def keep(tensor, saved=saved):
+            storage = tensor.untyped_storage()
+            saved[storage.data_ptr()] = storage.nbytes() // tensor.element_size()
+            return tensor
+
+        leaves = [t.clone().requires_grad_() for t in (x, weight, offset, scale)]
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            y = rolled_conv(*leaves, mode="circular", axis=axis, path=path)
+        y.square().sum().backward()
+        kept[path] = sum(saved.values())
+        gradients[path] = [leaf.grad for leaf in leaves]
+    for one, other in zip(*gradients.values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+    assert kernels < kept["kernel"] <= 1.5 * 3 * kernels
+    assert kept["recomputed"] < kernels

@@ -29,9 +29,26 @@ def test_factor(settings: OptimizerSettings, step: int, factor: float) -> None:
 
 def test_set_rate_reaches_the_optimiser() -> None:
     settings = OptimizerSettings(lr=0.1, schedule="linear", hold=0.0)
-    made = optimizer([nn.Parameter(torch.zeros(1))], settings)
+    made = optimizer({"weight": nn.Parameter(torch.zeros(1))}, settings)
     assert set_rate(made, settings, 50, 100) == pytest.approx(0.05)
     assert made.param_groups[0]["lr"] == pytest.approx(0.05)
+
+
+def test_some_parameters_learn_at_another_rate() -> None:
+    """Plain gradients of 1: Adam's first step is the learning rate itself."""
+    named = {f"net.{name}": nn.Parameter(torch.zeros(1)) for name in ("router.weight", "conv.weight")}
+    settings = OptimizerSettings(lr=0.1, rates={"router": 0.4}, schedule="linear", hold=0.0)
+    made = optimizer(named, settings)
+    assert set_rate(made, settings, 50, 100) == pytest.approx(0.05)
+    for parameter in named.values():
+        parameter.grad = torch.ones(1)
+    made.step()
+    assert named["net.router.weight"].item() == pytest.approx(-0.02, rel=1e-5)
+    assert named["net.conv.weight"].item() == pytest.approx(-0.05, rel=1e-5)
+    with pytest.raises(RecipeError, match="no parameter of this player has 'rooter'"):
+        optimizer(named, OptimizerSettings(rates={"rooter": 0.4}))
+    with pytest.raises(RecipeError, match="give 0 or more"):
+        OptimizerSettings(rates={"router": -1.0})
 
 
 def test_clip_scales_to_the_norm_and_zero_leaves() -> None:

@@ -21,6 +21,8 @@ zero       as shift, but cropped to the window: taps are lost
 The same number comes out of several computations (``path``), whose cost differs:
 
 - ``kernel``: a kernel for each sample, one convolution with the samples as groups. All modes.
+- ``recomputed``: the same, but the kernels are made again for the gradients instead of being kept: B·k²·Cin·Cout
+  numbers less, for the time of one more forward pass. All modes.
 - ``features``: the features are moved, then an ordinary convolution with the shared kernel. ``shift`` only; for
   groups of the output the result of the convolution is moved, which needs a stride of 1.
 - ``planes``: the taps' planes are mixed, then one matrix product with the shared kernel. ``circular`` and
@@ -34,13 +36,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from transmodal.nn.depthwise import filtered
 from transmodal.nn.precision import full_precision
 
 Mode = Literal["shift", "circular", "zero"]
 Axis = Literal["in", "out"]
-Path = Literal["auto", "kernel", "features", "planes"]
+Path = Literal["auto", "kernel", "recomputed", "features", "planes"]
 
 _CONV = {2: functional.conv2d, 3: functional.conv3d}
 
@@ -87,12 +90,15 @@ def rolled_conv(
         return _by_features(x, weight, offset, scale, axis, stride, padding, reach)
     if path == "planes":
         return _by_planes(x, weight, offset, scale, mode, stride, padding)
-    return _by_kernel(x, weight, offset, scale, mode, axis, stride, padding, reach)
+    given = (x, weight, offset, scale, mode, axis, stride, padding, reach)
+    if path == "recomputed":
+        return cast(Tensor, checkpoint(_by_kernel, *given, use_reentrant=False, preserve_rng_state=False))
+    return _by_kernel(*given)
 
 
 def possible(mode: Mode, axis: Axis, stride: int) -> list[Path]:
-    """The paths that can compute a rolled convolution, ``kernel`` among them always."""
-    found: list[Path] = ["kernel"]
+    """The paths that can compute a rolled convolution; those by kernels always can."""
+    found: list[Path] = ["kernel", "recomputed"]
     if mode == "shift" and (axis == "in" or stride == 1):
         found.append("features")
     if mode != "shift" and axis == "in":

@@ -64,7 +64,7 @@ def measure(
         return Cost(0, 0, 0.0)
     fabric = make_fabric(settings, device)
     method.to(fabric.device).train()
-    optimizers = {name: optimizer(own.values(), settings.optimizer_of(name)) for name, own in parameters.items()}
+    optimizers = {name: optimizer(own, settings.optimizer_of(name)) for name, own in parameters.items()}
     batch = _sample(task, settings.batch_size).to(fabric.device)
     limits = dict.fromkeys(parameters, 0.0)
     kept: dict[int, int] = {}

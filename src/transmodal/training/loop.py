@@ -86,7 +86,7 @@ def fit(
     use_channels_last(method)
     parameters = trained_parameters(method.players())
     own = {player: settings.optimizer_of(player) for player in parameters}
-    optimizers = {player: optimizer(named.values(), own[player]) for player, named in parameters.items()}
+    optimizers = {player: optimizer(named, own[player]) for player, named in parameters.items()}
     everything = {name: p for named in parameters.values() for name, p in named.items()}
     average = Average(everything, settings.ema) if settings.ema else None
     done, sums = Progress(), dict[str, Tensor]()

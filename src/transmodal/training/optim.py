@@ -1,8 +1,8 @@
 """Optimiser, schedule and clipping of one player."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -26,6 +26,8 @@ class OptimizerSettings:
         warmup: steps of linear rise at the start.
         hold: fraction of the training before ``linear`` and ``cosine`` begin to fall.
         step_every: steps between two falls of ``step``.
+        rates: word in the names of parameters → what their learning rate is multiplied by, as in
+            ``{router = 0.4}``; the first word that fits counts.
     """
 
     name: Literal["adam", "adamw"] = "adam"
@@ -37,6 +39,7 @@ class OptimizerSettings:
     warmup: int = 0
     hold: float = 0.5
     step_every: int = 10_000
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.lr <= 0:
@@ -45,6 +48,8 @@ class OptimizerSettings:
             raise RecipeError(f"training.optimizer.hold = {self.hold}: give a fraction from 0 to below 1")
         if self.step_every < 1 or self.warmup < 0:
             raise RecipeError("training.optimizer: step_every is at least 1 and warmup at least 0")
+        if wrong := [word for word, rate in self.rates.items() if rate < 0]:
+            raise RecipeError(f"training.optimizer.rates.{wrong[0]} = {self.rates[wrong[0]]}: give 0 or more")
 
     def factor(self, step: int, steps: int) -> float:
         """What the learning rate is multiplied by for update number ``step`` of ``steps`` (from 0)."""
@@ -59,17 +64,35 @@ class OptimizerSettings:
         return rise
 
 
-def optimizer(parameters: Iterable[nn.Parameter], settings: OptimizerSettings) -> Optimizer:
-    """The optimiser of one player."""
+def optimizer(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> Optimizer:
+    """The optimiser of one player.
+
+    Args:
+        parameters: name → parameter.
+        settings: how it learns.
+
+    Raises:
+        RecipeError: a word of ``rates`` that is in no name.
+    """
+    if lost := [word for word in settings.rates if not any(word in name for name in parameters)]:
+        raise RecipeError(
+            f"training.optimizer.rates: no parameter of this player has {lost[0]!r} in its name; give rates of "
+            "one player under training.players.NAME"
+        )
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        factor = next((rate for word, rate in settings.rates.items() if word in name), 1.0)
+        groups.setdefault(factor, []).append(parameter)
     kind = {"adam": Adam, "adamw": AdamW}[settings.name]
-    return kind(parameters, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay)
+    rated = [{"params": own, "factor": factor} for factor, own in groups.items()]
+    return kind(rated, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay)
 
 
 def set_rate(player: Optimizer, settings: OptimizerSettings, step: int, steps: int) -> float:
     """Set the learning rate of update ``step``; a function of the step alone, so nothing has to be resumed."""
     rate = settings.lr * settings.factor(step, steps)
     for group in player.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["factor"]
     return rate
 
 
