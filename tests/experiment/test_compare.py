@@ -68,6 +68,7 @@ def test_folds_are_joined_and_seeds_averaged(runs: Path, tmp_path: Path) -> None
     assert price["volume_seconds"] > 0
     assert price["training_bytes"] > 2**20
     assert f"{price['parameters']:,}" in text
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
     page = (tmp_path / "comparison.html").read_text()
     assert all(f'<section id="{part}">' in page for part in ("summary", "subjects", "duels", "cost", "images"))
     # With two or three subjects nothing can be shown, and it is said.

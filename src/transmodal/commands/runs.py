@@ -162,7 +162,7 @@ class Compare:
     folders: Words
     """What train or evaluate wrote, or NAME=FOLDER; those with one name are folds or seeds of one recipe."""
     out: Path = field(kw_only=True)
-    """Folder for comparison.csv, .md, .json, .html, and duels.csv."""
+    """Folder for comparison.html, .png, .md, .json, .csv, and duels.csv."""
     metric: str | None = None
     """What to rank by; by default the first of the tables."""
     margin: float | None = None

@@ -5,7 +5,7 @@
     comparison.csv    every row of every folder, under the name that its method has here
     duels.csv         every two methods by every measure: difference, interval, p, effect
     comparison.md     the ranked tables;  comparison.json  the same for programs
-    comparison.html   one page with the pictures
+    comparison.html   one page with the pictures;  comparison.png  its main figure
 """
 
 import csv
@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from transmodal import progress
-from transmodal.data.files import check_folder, write_json, write_text
+from transmodal.data.files import check_folder, write_bytes, write_json, write_text
 from transmodal.errors import InputError
 from transmodal.evaluation.contest import Contest, contest
 from transmodal.evaluation.measure import Measure, measure_of
 from transmodal.evaluation.table import Row, write_rows
 from transmodal.experiment.entries import Entry, open_entry, same_ground
 from transmodal.reporting.price import Price, median_price
-from transmodal.reporting.ranking import Ranking, ranking_markdown, ranking_page
+from transmodal.reporting.ranking import Ranking, ranking_markdown, ranking_page, ranking_picture
 
 _DUELS = ("metric", "region", "convention", "unit", "ahead", "behind", "n", "difference", "low", "high",
           "interval", "p", "p_holm", "effect", "margin", "p_equivalence")  # fmt: skip
@@ -64,6 +64,7 @@ def compare(
     write_json(out / "comparison.json", _facts(ranking.contests, ranking.prices, entries))
     text = ranking_markdown(ranking)
     write_text(out / "comparison.md", text)
+    write_bytes(out / "comparison.png", ranking_picture(ranking))
     write_text(out / "comparison.html", ranking_page(ranking, cases, slices))
     return text
 

@@ -207,14 +207,23 @@ def _as_markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([pipes(heads), pipes(["---"] * len(heads)), *(pipes(row) for row in rows)])
 
 
+def ranking_picture(ranking: Ranking) -> bytes:
+    """The main figure as PNG: the leading measure of every subject and method."""
+    return _chart(ranking, ranking.lead)
+
+
+def _chart(ranking: Ranking, found: Contest) -> bytes:
+    lined = {method: list(ranking.values(method, found).values()) for method in ranking.lead.methods}
+    return charts.dots(lined, found.measure.heading, FLOORS)
+
+
 def _dots(ranking: Ranking) -> list[str]:
     """Per-subject lines, a chart for each measure."""
     found = []
     for contest in ranking.contests:
-        lined = {method: list(ranking.values(method, contest).values()) for method in ranking.lead.methods}
-        chart = charts.dots(lined, contest.measure.heading, FLOORS)
         caption = f"{contest.measure.heading}: a dot is one case; a line joins the same case; a bar is the mean."
-        found.append(sections.image(chart, f"{contest.measure.name} of every case and method", caption, shrink=2))
+        words = f"{contest.measure.name} of every case and method"
+        found.append(sections.image(_chart(ranking, contest), words, caption, shrink=2))
     return [found[0], sections.folded("The other measures", "".join(found[1:]))]
 
 
