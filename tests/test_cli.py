@@ -208,6 +208,8 @@ def test_options_are_frozen() -> None:
         "benchmark": ["device", "out", "settings", "suite", "voice"],
         "robustness": ["device", "draws", "kind", "moved", "out", "runs", "sizes", "voice"],
         "agreement": ["group", "labels", "lesion", "mask", "names", "out", "table", "target", "voice", "volumes"],
+        "lesions": ["count", "device", "diameters", "intensities", "out", "paint", "runs", "voice", "within"],
+        "overlap": ["names", "out", "real", "synthetic", "truth", "voice"],
         "report": ["folder", "out", "voice"],
         "download": ["name", "to", "voice"],
         "list": ["json"],

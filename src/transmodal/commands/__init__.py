@@ -6,7 +6,7 @@ to stderr.
 
 from transmodal.commands.about import Doctor, Download, List, Show
 from transmodal.commands.data import Audit, Plan, Prepare
-from transmodal.commands.questions import Agreement
+from transmodal.commands.questions import Agreement, Lesions, Overlap
 from transmodal.commands.runs import (
     Benchmark,
     Card,
@@ -32,6 +32,8 @@ COMMANDS = (
     Benchmark,
     Robustness,
     Agreement,
+    Lesions,
+    Overlap,
     Card,
     Report,
     Download,
@@ -52,6 +54,8 @@ Command = (
     | Benchmark
     | Robustness
     | Agreement
+    | Lesions
+    | Overlap
     | Card
     | Report
     | Download

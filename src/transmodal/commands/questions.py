@@ -37,3 +37,56 @@ class Agreement:
             self.volumes, self.out, labels=self.labels, names=self.names, mask=self.mask, target=self.target,
             group=self.group, table=self.table, lesion=self.lesion,
         ))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """Insert lesions into held-out scans: how much of their contrast survives?"""
+
+    runs: Words
+    """Folders of runs, or NAME=FOLDER; those with one name are folds of one method."""
+    out: Path | None = None
+    """Folder for lesions.html, .md, .json, .csv; by default that of the only run."""
+    diameters: tuple[float, ...] = (4, 8, 12)
+    """In mm."""
+    intensities: tuple[float, ...] = (0.25, 0.5, 1)
+    """1: a full lesion in a phantom, three tenths of the source's window elsewhere."""
+    count: int = 4
+    """Lesions in each case."""
+    within: tuple[int, ...] = ()
+    """Labels of the tissue where they may lie; by default even tissue, in a phantom white matter."""
+    paint: bool = False
+    """Paint lesions into phantoms, too, instead of scanning them again."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.experiment.lesions import lesions
+
+        print(lesions(
+            self.runs, self.out, diameters=self.diameters, intensities=self.intensities, count=self.count,
+            within=self.within, paint=self.paint, device=self.device,
+        ))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Does a segmenter find in synthetic scans what it finds in measured ones?"""
+
+    synthetic: Positional[Path]
+    """Its label maps of synthetic scans: a folder of <case>.nii.gz."""
+    real: Positional[Path]
+    """Its label maps of the measured scans of the same cases."""
+    out: Path = field(kw_only=True)
+    """Folder for overlap.html, .md, .json, .csv."""
+    truth: Path | None = None
+    """Labels drawn by hand: both are compared with them, instead of with each other."""
+    names: Path | None = None
+    """Names of labels: a table with the columns index and name (a BIDS dseg.tsv)."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.experiment.overlap import overlap
+
+        print(overlap(self.synthetic, self.real, self.out, truth=self.truth, names=self.names))

@@ -7,7 +7,7 @@ only) or on moved data (``sampling.misalign``); the two are never pooled.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,36 +18,18 @@ from transmodal.data.motion import UNITS, Misalignment, Motion, misalign
 from transmodal.data.prepared import PreparedCase
 from transmodal.data.tile import PLANES
 from transmodal.data.volume import Volume
-from transmodal.errors import InputError, RecipeError
+from transmodal.errors import RecipeError
 from transmodal.evaluation.table import Row, write_rows
-from transmodal.experiment.judge import judge, learn_floor, score_judged
+from transmodal.experiment.judge import judge, score_judged
 from transmodal.experiment.offsets import Answer, Follows, follow, offsets_table, watched, write_offsets
-from transmodal.experiment.run import Run, open_run
-from transmodal.inference.model import load_model
+from transmodal.experiment.run import Run
+from transmodal.experiment.subjects import Subject, check_same_ground, open_subject, with_floors
 from transmodal.inference.predict import tile_size
-from transmodal.inference.synthesize import pick_device
-from transmodal.methods._method import Method
 from transmodal.reporting.charts import bands
 from transmodal.reporting.curves import curve_table, find_curves
-from transmodal.reporting.tables import FLOORS
 from transmodal.schema import make
 
 METRICS = ("MAE", "PSNR", "SSIM")
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A trained run under test.
-
-    Attributes:
-        label: of its method in tables; runs with one label are folds of one another.
-        run: with its test cases.
-        method: as trained.
-    """
-
-    label: str
-    run: Run
-    method: Method
 
 
 def robustness(
@@ -81,11 +63,9 @@ def robustness(
     check_folder(out)
     table = {"kind": kind, "moved": list(moved)}
     steps = [make(Misalignment, {**table, "size": float(size)}, "robustness") for size in sizes]
-    subjects = [_opened(word, device) for word in words]
+    subjects = [open_subject(word, device) for word in words]
     sources, steps = _check(subjects, steps, draws)
-    # A floor knows no regime, and its folds are those of the first method.
-    own = [subject.run for subject in subjects if subject.label == subjects[0].label]
-    subjects = [*(Subject(name, run, learn_floor(name, run)) for name in FLOORS for run in own), *subjects]
+    subjects = with_floors(subjects)
     found: dict[tuple[str, float, str, str], list[Row]] = {}
     answers: dict[tuple[str, str], list[Answer]] = {}
     jobs = [(subject, name) for subject in subjects for name in subject.run.split.test]
@@ -109,58 +89,16 @@ def robustness(
     return _written(out, rows, steps, sources, draws, follows)
 
 
-def _opened(word: str, device: str) -> Subject:
-    name, equals, path = word.partition("=")
-    if Path(word).exists() or not equals or "/" in name:
-        name, path = "", word
-    if name in FLOORS:
-        raise RecipeError(f"{word}: {name} is the name of a floor; choose another")
-    run = open_run(Path(path))
-    if not run.split.test:
-        raise InputError(f"{path}: its split has no test case; train it on more cases")
-    model = load_model(run.folder / "model", pick_device(device))
-    own = run.recipe.sampling.misalign
-    regime = f" (trained on {own.kind} {own.size:g})" if own.size else ""
-    return Subject(name or f"{run.recipe.method}{regime}", run, model.method)
-
-
 def _check(
     subjects: list[Subject], steps: list[Misalignment], draws: int
 ) -> tuple[tuple[str, ...], list[Misalignment]]:
-    if not subjects:
-        raise RecipeError("name at least one run")
     if draws < 1 or len({step.size for step in steps}) < 2:
         raise RecipeError("a curve needs at least two different sizes, and one draw or more")
-    tasks = {(s.run.recipe.data.sources, s.run.recipe.data.targets) for s in subjects}
-    if len(tasks) > 1:
-        raise RecipeError(f"the runs have different tasks ({sorted(tasks)}); compare runs of one task")
-    _check_same_ground(subjects)
-    sources = max(steps, key=lambda step: step.size).who(subjects[0].run.recipe.data.sources)
-    return sources, sorted(steps, key=lambda step: step.size)
-
-
-def _check_same_ground(subjects: list[Subject]) -> None:
-    """The same moves in the same voxels, judged in the same units; and no case twice under one name."""
+    check_same_ground(subjects)
     if len({_axis(subject.run) for subject in subjects}) > 1:
         raise RecipeError("the runs see different planes, in which they would be moved differently; compare like")
-    cases: dict[str, tuple[Subject, PreparedCase]] = {}
-    seen: set[tuple[str, str]] = set()
-    for subject in subjects:
-        for name in subject.run.split.test:
-            if (subject.label, name) in seen:
-                raise RecipeError(
-                    f"{subject.run.folder}: {name} is a test case of another run called {subject.label}, too; "
-                    "runs of one name are folds of one recipe: give each recipe its own NAME=FOLDER"
-                )
-            seen.add((subject.label, name))
-            case = subject.run.dataset.case(name)
-            other, known = cases.setdefault(name, (subject, case))
-            target = subject.run.recipe.data.targets[0]
-            if not known.grid.same_as(case.grid) or known.fits[target].kind != case.fits[target].kind:
-                raise RecipeError(
-                    f"{subject.run.folder}: {name} was prepared otherwise than in {other.run.folder} "
-                    "(another grid or other intensities); compare runs on the same prepared data"
-                )
+    sources = max(steps, key=lambda step: step.size).who(subjects[0].run.recipe.data.sources)
+    return sources, sorted(steps, key=lambda step: step.size)
 
 
 def _axis(run: Run) -> int | None:

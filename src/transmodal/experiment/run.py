@@ -29,7 +29,8 @@ _NAMED = 5
 """How many cases a sentence names."""
 FORMAT = "transmodal-run-1"
 WRITTEN = ("run.json", "log.jsonl", "tensorboard", "last", "model", "predictions", "evaluation.csv",
-           "evaluation.json", "report.json", "report.html")  # fmt: skip
+           "evaluation.json", "report.json", "report.html",
+           "lesions.csv", "lesions.json", "lesions.md", "lesions.html")  # fmt: skip
 """What a run writes into its folder, besides ``prepared/``, which a new run with the same data uses again."""
 
 

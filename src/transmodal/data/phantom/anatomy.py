@@ -3,7 +3,7 @@
 Lengths are in millimetres, x to the right, y to the front, z up, zero in the middle of the brain.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -28,17 +28,27 @@ class Anatomy:
         labels: code of the tissue at every voxel (:mod:`.tissues`).
         grid: where the voxels lie.
         coherence: how strongly one bundle of fibres dominates, 0 to 1; meaningful in white matter.
+        implant: share of every voxel that was made lesion afterwards; None for nowhere.
     """
 
     labels: UInt8[np.ndarray, "X Y Z"]
     grid: Grid
     coherence: Field
+    implant: Field | None = None
 
     @cached_property
     def fractions(self) -> dict[str, Field]:
         """Share of every tissue that occurs in every voxel; they sum to 1. Borders are about a voxel wide."""
         present = [name for name, tissue in TISSUES.items() if (self.labels == tissue.code).any()]
-        return {name: self._soft(name) for name in present}
+        shares = {name: self._soft(name) for name in present}
+        if self.implant is None:
+            return shares
+        left = {name: share * (1 - self.implant) for name, share in shares.items()}
+        return left | {"lesion": left.get("lesion", np.float32(0)) + self.implant}
+
+    def with_implant(self, share: Field) -> "Anatomy":
+        """The same head, of which a share (0 to 1) of every voxel has become lesion; labels stay as they are."""
+        return replace(self, implant=share)
 
     def brain(self) -> Mask:
         """Everything inside the skull."""

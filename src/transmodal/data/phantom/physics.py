@@ -64,6 +64,13 @@ def signal(contrast: str, tissue: str, vary: float = 1.0) -> float:
     return 1.6 * inversion_recovery(t1, t2, t.pd, tr=9000.0, te=90.0, ti=nulling_time(TISSUES["csf"].t1, 9000.0))
 
 
+def lesion_sign(contrast: str) -> float:
+    """1 where a white-matter lesion is brighter than white matter, or nothing is known; -1 where it is darker."""
+    if contrast in MR:
+        return math.copysign(1.0, signal(contrast, "lesion") - signal(contrast, "white"))
+    return -1.0 if contrast in ("FA", "CT") else 1.0
+
+
 def simulate(anatomy: Anatomy, contrast: str, *, seed: int, noise: float = 0.02, bias: float = 0.1) -> Volume:
     """A scan of an anatomy.
 
