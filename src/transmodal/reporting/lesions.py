@@ -129,7 +129,7 @@ def lesions_facts(found: Survival) -> dict[str, Any]:
             }
             for method in found.methods
         },
-        "notes": list(found.notes),
+        "sentences": [*sentences(found), _mode(found)],
     }
 
 
