@@ -1,7 +1,6 @@
 """The scripts behind the tables: their arithmetic has known answers, and they run on a small run."""
 
 import runpy
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
