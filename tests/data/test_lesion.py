@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from transmodal.data.grid import Grid
-from transmodal.data.lesion import even_tissue, filled, places, spot
+from transmodal.data.lesion import even_tissue, filled, mostly, places, spot
 
 GRID = Grid((40, 42, 44), np.diag([2.0, 2.0, 2.0, 1.0]))
 WHOLE = np.ones(GRID.shape, dtype=bool)
@@ -54,3 +54,13 @@ def test_even_tissue_is_where_a_scan_hardly_varies() -> None:
     found = even_tissue(scan, WHOLE, GRID, 6.0)
     assert found[..., :16].mean() > 0.8
     assert found[..., 26:].mean() < 0.05
+
+
+def test_mostly_keeps_away_from_edges_and_thin_sheets() -> None:
+    tissue = np.zeros(GRID.shape, dtype=bool)
+    tissue[5:20], tissue[30] = True, True
+    found = mostly(tissue, 12.0, GRID)
+    assert np.flatnonzero(found[:, 20, 20]).tolist() == list(range(5, 20)), (
+        "half of a ball at the edge lies inside"
+    )
+    assert not found[30].any()

@@ -14,7 +14,7 @@ from transmodal.experiment.lesions import lesions
 from transmodal.experiment.train import train
 from transmodal.recipe import make_recipe
 
-SMALL: dict[str, Any] = {"diameters": (16, 34), "intensities": (0.25, 1), "count": 1, "device": "cpu"}
+SMALL: dict[str, Any] = {"diameters": (16, 25), "intensities": (0.25, 1), "count": 1, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +65,13 @@ def test_in_a_phantom_the_target_is_known(run: Path, table: dict[str, Any], tmp_
 def test_the_true_change_is_the_lesions_tissue(prepared: Path) -> None:
     """FA of white matter falls towards that of a lesion, and nothing changes far from it."""
     case = PreparedDataset.open(prepared).case("sub-003")
-    implants = plan_implants(case, ("T1w",), "FA", diameters=(34.0,), count=1)
+    implants = plan_implants(case, ("T1w",), "FA", diameters=(25.0,), count=1)
     assert implants.twin is not None
-    images, due = implants.put(34.0, 1.0)
-    here, there = implants.spots(34.0)[0], implants.spots(34.0, sham=True)[0]
+    images, due = implants.put(25.0, 1.0)
+    here, there = implants.spots(25.0)[0], implants.spots(25.0, sham=True)[0]
     assert here.contrast(due) < -0.05
     assert there.contrast(due) == 0
-    weaker = here.contrast(implants.put(34.0, 0.5)[1])
+    weaker = here.contrast(implants.put(25.0, 0.5)[1])
     assert weaker == pytest.approx(here.contrast(due) / 2, rel=0.2)
     assert here.contrast(images["T1w"][0] - np.asarray(case.values("T1w"))[0]) < 0
 

@@ -14,7 +14,10 @@ SHELL_MM = 5.0
 """How wide the tissue around a ball is that it is compared with."""
 
 _INSIDE = 0.8
-"""Share of the largest ball that must lie in suitable tissue."""
+"""Share of a ball with its shell that must lie in the mask."""
+
+_MOSTLY = 0.5
+"""Share of a ball that must lie in the tissue that was asked for."""
 
 Point = tuple[int, int, int]
 
@@ -74,10 +77,10 @@ def filled(spots: Sequence[Spot], shape: tuple[int, int, int]) -> Float32[np.nda
 def places(
     suitable: Mask, mask: Mask, grid: Grid, *, diameter_mm: float, count: int, rng: np.random.Generator
 ) -> list[Point]:
-    """Voxels where a ball may lie: mostly in suitable tissue, with its shell in the mask, far from one another.
+    """Voxels where a ball may lie: with its shell in the mask, far from one another.
 
     Args:
-        suitable: the tissue.
+        suitable: where its middle may be.
         mask: where voxels count.
         grid: of both.
         diameter_mm: of the largest ball.
@@ -85,11 +88,7 @@ def places(
         rng: where chance comes from.
     """
     apart = diameter_mm + 2 * (SHELL_MM + 1.5 * max(grid.spacing))
-    small = _ball(diameter_mm / 2, grid)
-    large = _ball(diameter_mm / 2 + SHELL_MM, grid)
-    inside = signal.fftconvolve(suitable.astype(np.float32), small, mode="same") / small.sum()
-    whole = signal.fftconvolve(mask.astype(np.float32), large, mode="same") / large.sum()
-    candidates = np.argwhere(suitable & (inside >= _INSIDE) & (whole >= _INSIDE))
+    candidates = np.argwhere(suitable & (_covered(mask, diameter_mm / 2 + SHELL_MM, grid) >= _INSIDE))
     chosen: list[Point] = []
     for candidate in rng.permutation(candidates):
         gaps = [np.linalg.norm((candidate - other) * np.asarray(grid.spacing)) for other in chosen]
@@ -99,6 +98,11 @@ def places(
         if len(chosen) == count:
             break
     return chosen
+
+
+def mostly(tissue: Mask, diameter_mm: float, grid: Grid) -> Mask:
+    """Voxels of a tissue around which at least half a ball is of that tissue."""
+    return tissue & (_covered(tissue, diameter_mm / 2, grid) >= _MOSTLY)
 
 
 def even_tissue(values: Float[np.ndarray, "X Y Z"], mask: Mask, grid: Grid, width_mm: float) -> Mask:
@@ -111,7 +115,9 @@ def even_tissue(values: Float[np.ndarray, "X Y Z"], mask: Mask, grid: Grid, widt
     return mask & (spread <= np.quantile(spread[mask], 0.4))
 
 
-def _ball(radius_mm: float, grid: Grid) -> Float32[np.ndarray, "A B D"]:
+def _covered(tissue: Mask, radius_mm: float, grid: Grid) -> Float[np.ndarray, "X Y Z"]:
+    """Share of a ball around every voxel that lies in the tissue."""
     axes = [np.arange(-int(radius_mm / s), int(radius_mm / s) + 1) * s for s in grid.spacing]
     x, y, z = np.meshgrid(*axes, indexing="ij")
-    return (x**2 + y**2 + z**2 <= radius_mm**2).astype(np.float32)
+    ball = (x**2 + y**2 + z**2 <= radius_mm**2).astype(np.float32)
+    return signal.fftconvolve(tissue.astype(np.float32), ball, mode="same") / ball.sum()

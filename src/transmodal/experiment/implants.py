@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from transmodal.data.intensity import IntensityFit
-from transmodal.data.lesion import Point, Spot, even_tissue, filled, places, spot
+from transmodal.data.lesion import Point, Spot, even_tissue, filled, mostly, places, spot
 from transmodal.data.phantom.physics import CONTRASTS, lesion_sign
 from transmodal.data.phantom.twin import Twin, find_twin
 from transmodal.data.prepared import PreparedCase
@@ -130,9 +130,9 @@ def _tissue(
         labels = case.labels()
         if labels is None:
             raise InputError(f"case {case.name}: has no label map, so tissue cannot be chosen by label")
-        return np.isin(labels[0], list(within))
+        return mostly(np.isin(labels[0], list(within)), width, case.grid)
     if twin is not None:
-        return twin.white
+        return mostly(twin.white, width, case.grid)
     return even_tissue(np.asarray(case.values(sources[0]), dtype=np.float64).mean(axis=0), mask, case.grid, width)
 
 
