@@ -10,6 +10,10 @@ from torch import Tensor
 from transmodal.data.modality import Modality
 from transmodal.errors import InputError
 from transmodal.metrics import METRICS
+from transmodal.metrics.ms_ssim import ssim_and_ms_ssim
+
+_TOGETHER = ("SSIM", "MS-SSIM")
+"""What is cheaper together than one by one."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,10 @@ def measure(
         unit: of the data.
         lead: words that the convention begins with.
     """
+    known: dict[str, float] = {}
+    if set(_TOGETHER) <= set(metrics):
+        both = ssim_and_ms_ssim(prediction, reference, inside, data_range=data_range.size)
+        known = dict(zip(_TOGETHER, both, strict=True))
     for name in metrics:
         metric = METRICS[name]
         words = [lead, f"{sum(n > 1 for n in reference.shape[1:])}d", "whole" if inside is None else "masked"]
@@ -128,7 +136,9 @@ def measure(
             region=region,
             metric=name,
             convention=" ".join(word for word in words if word),
-            value=metric(prediction, reference, inside, data_range=data_range.size),
+            value=known[name]
+            if name in known
+            else metric(prediction, reference, inside, data_range=data_range.size),
             unit=unit if metric.unit == "data" else metric.unit,
             n=reference[0].numel() if inside is None else int(inside.sum()),
             data_range=said.removeprefix("range="),

@@ -9,6 +9,7 @@ from torch import Tensor
 from transmodal.losses.structural import combine_scales, halve, scales_that_fit, ssim_parts
 from transmodal.metrics.metric import Metric
 from transmodal.metrics.region import check, slabs
+from transmodal.metrics.ssim import ssim, ssim_slabs
 
 _RADIUS = 5
 """Voxels that the default window of 11 reaches to each side."""
@@ -49,12 +50,57 @@ def ms_ssim(
         return float("nan")
     size = _long_axes(reference.shape[1:])
     x, y = prediction.reshape(1, -1, *size), reference.reshape(1, -1, *size)
-    means = []
-    for scale, share in enumerate(shares):
-        if scale > 0:
-            x, y = halve(x.double()), halve(y.double())
+    first = _mean(x, y, shares[0], data_range, last=len(shares) == 1)
+    return _combined(first, x, y, shares, data_range)
+
+
+@torch.no_grad()
+def ssim_and_ms_ssim(
+    prediction: Float[Tensor, "C X Y Z"],
+    reference: Float[Tensor, "C X Y Z"],
+    mask: Bool[Tensor, "X Y Z"] | None = None,
+    *,
+    data_range: float,
+) -> tuple[float, float]:
+    """:func:`~.ssim.ssim` and :func:`ms_ssim`, whose finest scale is filtered once for both.
+
+    Raises:
+        InputError: shapes differ, or the mask is empty.
+        RecipeError: a range that is not above 0.
+    """
+    check(prediction, reference, mask, data_range)
+    shares = _shares(reference.shape[1:], mask)
+    if not shares:
+        return ssim(prediction, reference, mask, data_range=data_range), float("nan")
+    inside = torch.ones_like(reference[0], dtype=torch.bool) if mask is None else mask
+    whole = _middles(reference.shape[1:])
+    single, products, structures = len(shares) == 1, 0.0, torch.zeros(len(reference), dtype=torch.float64)
+    for windows, where in ssim_slabs(prediction, reference, mask, data_range):
+        luminance, structure = windows
+        product, counted = luminance * structure, inside[where]
+        products += float((product if mask is None else product[:, counted]).sum())
+        middle = counted & whole[where]
+        structures += (product if single else structure)[:, middle].sum(dim=-1)
+    size = _long_axes(reference.shape[1:])
+    x, y = prediction.reshape(1, -1, *size), reference.reshape(1, -1, *size)
+    first = structures / int((inside & whole).sum())
+    return products / (int(inside.sum()) * len(reference)), _combined(first, x, y, shares, data_range)
+
+
+def _combined(first: Tensor, x: Tensor, y: Tensor, shares: Sequence[Tensor | None], data_range: float) -> float:
+    """The product over scales, when the mean of the finest one is known."""
+    means = [first]
+    for scale, share in enumerate(shares[1:], start=1):
+        x, y = halve(x.double()), halve(y.double())
         means.append(_mean(x, y, share, data_range, last=scale == len(shares) - 1))
     return float(combine_scales(torch.stack(means)).mean())
+
+
+def _middles(size: Sequence[int]) -> Bool[Tensor, "X Y Z"]:
+    """Voxels whose window lies inside the volume."""
+    found = torch.zeros(tuple(size), dtype=torch.bool)
+    found[tuple(slice(_RADIUS, n - _RADIUS) if n > 1 else slice(None) for n in size)] = True
+    return found
 
 
 def scale_count(size: Sequence[int], mask: Bool[Tensor, "X Y Z"] | None = None) -> int:
@@ -87,7 +133,12 @@ def _shares(size: Sequence[int], mask: Tensor | None) -> list[Tensor | None]:
 
 
 def _mean(x: Tensor, y: Tensor, share: Tensor | None, data_range: float, *, last: bool) -> Tensor:
-    """Mean of one scale for each channel, slab by slab along the first axis."""
+    """Mean of one scale for each channel, slab by slab along the first axis, where windows count."""
+    if share is not None:
+        near = [slice(int(i.min()), int(i.max()) + 1) for i in torch.nonzero(share, as_tuple=True)]
+        share = share[*near]
+        around = [slice(side.start, side.stop + 2 * _RADIUS) for side in near]
+        x, y = x[:, :, *around], y[:, :, *around]
     total = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
     windows = x.shape[2] - 2 * _RADIUS
     layer = x[0, 0, 0].numel()

@@ -1,10 +1,13 @@
 """SSIM: structural similarity in a Gaussian window of 11 voxels."""
 
+import math
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from transmodal.losses.structural import ssim_map
+from transmodal.losses.structural import ssim_parts
 from transmodal.metrics.metric import Metric
 from transmodal.metrics.region import box, check, slabs
 
@@ -38,17 +41,40 @@ def ssim(
     """
     check(prediction, reference, mask, data_range)
     count = reference[0].numel() if mask is None else int(mask.sum())
-    if mask is not None:
-        around = box(mask, _RADIUS)
-        prediction, reference, mask = prediction[:, *around], reference[:, *around], mask[around]
-    length, width, height = reference.shape[1:]
     total = 0.0
-    for start, stop in slabs(length, width * height):
-        low, high = max(0, start - _RADIUS), min(length, stop + _RADIUS)
-        slab = prediction[None, :, low:high].double(), reference[None, :, low:high].double()
-        values = ssim_map(*slab, data_range=data_range)[0, :, start - low : stop - low]
-        total += float((values if mask is None else values[:, mask[start:stop]]).sum())
+    for (luminance, structure), where in ssim_slabs(prediction, reference, mask, data_range):
+        values = luminance * structure
+        total += float((values if mask is None else values[:, mask[where]]).sum())
     return total / (count * len(reference))
+
+
+Slab = tuple[slice, slice, slice]
+Parts = tuple[Float[Tensor, "C A B D"], Float[Tensor, "C A B D"]]
+
+
+def ssim_slabs(
+    prediction: Float[Tensor, "C X Y Z"],
+    reference: Float[Tensor, "C X Y Z"],
+    mask: Bool[Tensor, "X Y Z"] | None,
+    data_range: float,
+) -> Iterator[tuple[Parts, Slab]]:
+    """Luminance and structure around every voxel of the box around the mask, slab by slab, and where it lies."""
+    around = [slice(0, n) for n in reference.shape[1:]] if mask is None else box(mask, 0)
+    box_x, *rest = around
+    layer = math.prod(side.stop - side.start for side in rest)
+    wide = [_wider(side, n) for side, n in zip(rest, reference.shape[2:], strict=True)]
+    inner = [slice(side.start - w.start, side.stop - w.start) for side, w in zip(rest, wide, strict=True)]
+    for start, stop in slabs(box_x.stop - box_x.start, layer):
+        own = slice(box_x.start + start, box_x.start + stop)
+        near = _wider(own, reference.shape[1])
+        slab = (volume[None, :, near, *wide].double() for volume in (prediction, reference))
+        luminance, structure = ssim_parts(*slab, data_range=data_range)
+        x, y, z = slice(own.start - near.start, own.stop - near.start), *inner
+        yield (luminance[0, :, x, y, z], structure[0, :, x, y, z]), (own, rest[0], rest[1])
+
+
+def _wider(side: slice, length: int) -> slice:
+    return slice(max(0, side.start - _RADIUS), min(length, side.stop + _RADIUS))
 
 
 SSIM = Metric(

@@ -17,6 +17,8 @@ from transmodal.errors import RecipeError
 Edges = Literal["symmetric", "replicate", "zeros", "valid"]
 """What lies beyond the faces of the image: its mirror image (c b a | a b c), its last voxel (a a a | a b c),
 nothing (0 0 0 | a b c), or nowhere, and the result is ``window - 1`` voxels shorter."""
+_BLOCK = 48
+"""Rows of the band that are multiplied at once on a processor."""
 
 
 def gaussian_filter(
@@ -39,13 +41,52 @@ def gaussian_filter(
         size = "×".join(str(n) for n in image.shape[2:])
         raise RecipeError(f"an SSIM window of {window} voxels does not fit in {size}; use symmetric padding")
     for axis in range(2, image.ndim):
-        matrix = torch.as_tensor(_band(image.shape[axis], window, sigma, edges)).to(image)
-        if axis == image.ndim - 1:
-            image = image @ matrix.T
+        plain = image.device.type == "cpu" and not (torch.is_grad_enabled() and image.requires_grad)
+        if plain and image.shape[axis] > 2 * _BLOCK:
+            image = _by_blocks(image, axis, window, sigma, edges)
         else:
-            lines = image.flatten(0, axis - 1).flatten(2)
-            image = (matrix @ lines).reshape(*image.shape[:axis], len(matrix), *image.shape[axis + 1 :])
+            image = _at_once(image, axis, window, sigma, edges)
     return image
+
+
+def _at_once(image: Tensor, axis: int, window: int, sigma: float, edges: Edges) -> Tensor:
+    """One axis as one product, mostly with zeros: what a GPU likes, and what can be differentiated."""
+    matrix = torch.as_tensor(_band(image.shape[axis], window, sigma, edges)).to(image)
+    if image.shape[axis + 1 :].numel() == 1:
+        return (image.reshape(*image.shape[: axis + 1]) @ matrix.T).reshape(
+            *image.shape[:axis], len(matrix), *image.shape[axis + 1 :]
+        )
+    lines = image.flatten(0, axis - 1).flatten(2)
+    return (matrix @ lines).reshape(*image.shape[:axis], len(matrix), *image.shape[axis + 1 :])
+
+
+def _by_blocks(image: Tensor, axis: int, window: int, sigma: float, edges: Edges) -> Tensor:
+    """The same without most of the zeros: about twice as fast for a slice on a processor."""
+    blocks = [(rows, columns, torch.as_tensor(band).to(image))
+              for rows, columns, band in _blocks(image.shape[axis], window, sigma, edges)]  # fmt: skip
+    shape = [*image.shape[:axis], blocks[-1][0].stop, *image.shape[axis + 1 :]]
+    made = image.new_empty(shape)
+    if image.shape[axis + 1 :].numel() == 1:
+        lines, out = image.reshape(-1, image.shape[axis]), made.view(-1, shape[axis])
+        for rows, columns, matrix in blocks:
+            torch.mm(lines[:, columns], matrix.T, out=out[:, rows])
+        return made
+    for line, one in zip(image.flatten(0, axis - 1).flatten(2), made.flatten(0, axis - 1).flatten(2), strict=True):
+        for rows, columns, matrix in blocks:
+            torch.mm(matrix, line[columns], out=one[rows])
+    return made
+
+
+@lru_cache(maxsize=128)
+def _blocks(length: int, window: int, sigma: float, edges: Edges) -> list[tuple[slice, slice, np.ndarray]]:
+    """The band cut into blocks: which rows, which columns are not zero there, and the values."""
+    band, found = _band(length, window, sigma, edges), []
+    for start in range(0, len(band), _BLOCK):
+        rows = band[start : start + _BLOCK]
+        filled = np.flatnonzero(rows.any(axis=0))
+        columns = slice(int(filled[0]), int(filled[-1]) + 1)
+        found.append((slice(start, start + len(rows)), columns, rows[:, columns].copy()))
+    return found
 
 
 @lru_cache(maxsize=128)
