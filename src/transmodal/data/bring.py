@@ -6,7 +6,7 @@ geometry and the same intensities in both. An image is normalised by its own val
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Integer
@@ -56,6 +56,9 @@ class PrepareSettings:
         shape: voxels along X, Y, Z of every case, cut or padded about the middle of the mask and never stretched;
             empty for each case its own.
         interpolation: 0 nearest, 1 linear, up to 5 for splines.
+        slabs: cut each body into so many cases (:mod:`.slabs`), where there are no several people; 0 for whole.
+        slab_gap: mm between two slabs that no case has.
+        slab_plane: of the slices that slabs are stacks of: axial, coronal or sagittal.
     """
 
     modalities: tuple[str, ...] = ()
@@ -72,6 +75,9 @@ class PrepareSettings:
     crop_margin: float = -1.0
     shape: tuple[int, ...] = ()
     interpolation: int = 1
+    slabs: int = 0
+    slab_gap: float = 10.0
+    slab_plane: Literal["axial", "coronal", "sagittal"] = "axial"
 
     def __post_init__(self) -> None:
         if self.mask not in MASKS:
@@ -88,6 +94,10 @@ class PrepareSettings:
             raise RecipeError(f"data.prepare.crop_margin = {self.crop_margin}: give mm, or -1 for no cropping")
         if self.interpolation not in range(6):
             raise RecipeError(f"data.prepare.interpolation = {self.interpolation}: give 0 (nearest) to 5")
+        if self.slabs < 0 or self.slabs == 1 or not 0 <= self.slab_gap < 1e6:
+            raise RecipeError(
+                f"data.prepare.slabs = {self.slabs}, slab_gap = {self.slab_gap:g}: give 0 or at least 2, and mm"
+            )
         if self.reference and self.modalities and self.reference not in self.modalities:
             raise RecipeError(
                 f"data.prepare.reference = {self.reference!r} is not among the modalities"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from transmodal.data import slabs
 from transmodal.data.bring import Brought, PrepareSettings, bring
 from transmodal.data.files import clear_leftovers, fingerprint, is_same, read_json, write_json
 from transmodal.data.fingerprint import collect
@@ -35,6 +36,11 @@ class Job:
     out: Path
     settings: PrepareSettings
     mask_tool: str = ""
+
+    @property
+    def parts(self) -> list[CaseFiles]:
+        """The cases that it becomes."""
+        return slabs.parts(self.case, self.settings)
 
 
 def prepare(
@@ -71,9 +77,10 @@ def prepare(
         if settings.mask not in ("auto", "given"):
             raise RecipeError(f"--mask-tool and mask = {settings.mask!r}: give one of them")
     clear_leftovers(out)
+    slabs.check(cases, settings)
     jobs = [Job(case, out / "cases" / case.name, settings, mask_tool) for case in cases]
     finished = {job.case.name for job in jobs if _is_finished(job)}
-    write_dataset(out, settings, [case.name for case in cases if case.name in finished])
+    write_dataset(out, settings, [p.name for j in jobs if j.case.name in finished for p in j.parts])
     if not (out / "splits.json").exists():
         write_json(out / "splits.json", {"format": SPLITS_FORMAT, "folds": {}})
     failures: dict[str, str] = {}
@@ -83,7 +90,7 @@ def prepare(
             note(case)
             if problem:
                 failures[case] = problem
-    names = [case.name for case in cases if case.name not in failures]
+    names = [part.name for job in jobs if job.case.name not in failures for part in job.parts]
     write_dataset(out, settings, names)
     _write_fingerprint(out, names)
     _report(failures, names, out)
@@ -120,7 +127,9 @@ def prepare_case(job: Job) -> None:
     if job.mask_tool and case.mask is None:
         mask = mask_by(job.mask_tool, images[settings.reference if settings.reference in images else names[0]])
     labels = read_volume(case.labels, label=True) if case.labels else None
-    write_case(job.out, case, bring(images, settings, mask=mask, labels=labels), _made_from(job))
+    brought, made_from = bring(images, settings, mask=mask, labels=labels), _made_from(job)
+    for part, piece in zip(job.parts, slabs.cut(brought, settings, case.name), strict=True):
+        write_case(job.out.with_name(part.name), part, piece, made_from)
 
 
 def resolved(settings: PrepareSettings, cases: Sequence[CaseFiles]) -> PrepareSettings:
@@ -167,10 +176,14 @@ def _files(job: Job) -> dict[str, list[Path]]:
 
 
 def _is_finished(job: Job) -> bool:
-    if not (job.out / "case.json").is_file():
+    return all(_is_made(job, job.out.with_name(part.name) / "case.json") for part in job.parts)
+
+
+def _is_made(job: Job, record: Path) -> bool:
+    if not record.is_file():
         return False
     try:
-        stored = read_json(job.out / "case.json")["made_from"]
+        stored = read_json(record)["made_from"]
         known, files = stored["files"], _files(job)
         same = known.keys() == files.keys() and all(is_same(made, known[name]) for name, made in files.items())
         return bool(same and stored == {**_how(job), "files": known})
