@@ -196,9 +196,10 @@ def test_options_are_frozen() -> None:
             "targets",
             "voice",
         ],
+        "import": ["force", "out", "settings", "source", "tree", "voice"],
         "prepare": ["dataset", "mask_tool", "out", "settings", "voice", "workers"],
         "train": ["device", "force", "out", "recipe", "resume", "settings", "voice"],
-        "synthesize": ["device", "force", "images", "mask", "model", "out", "settings", "voice"],
+        "synthesize": ["device", "force", "images", "mask", "model", "out", "settings", "stacks", "voice"],
         "evaluate": [
             *("data_range", "features", "labels", "mask", "method", "out", "passport"),
             *("prediction", "reference", "target", "voice"),

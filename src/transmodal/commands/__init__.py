@@ -5,8 +5,8 @@ to stderr.
 """
 
 from transmodal.commands.about import Doctor, Download, List, Show
-from transmodal.commands.data import Audit, Plan, Prepare
 from transmodal.commands.questions import Agreement, Lesions, Overlap
+from transmodal.commands.data import Audit, Import, Plan, Prepare
 from transmodal.commands.runs import (
     Benchmark,
     Card,
@@ -22,6 +22,7 @@ from transmodal.commands.voice import Voice
 
 COMMANDS = (
     Demo,
+    Import,
     Audit,
     Plan,
     Prepare,
@@ -44,6 +45,7 @@ COMMANDS = (
 
 Command = (
     Demo
+    | Import
     | Audit
     | Plan
     | Prepare

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import Positional
 
@@ -73,6 +74,30 @@ class Plan:
             self.dataset, self.out, sources=self.sources, targets=self.targets, entities=self.entities,
             method=self.method, minutes=self.minutes, memory=self.memory, device=self.device, force=self.force,
         ), end="")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Import:
+    """Make a dataset of one body that was scanned, frozen, cut and photographed, from its published files."""
+
+    source: Positional[Literal["visible-human", "visible-korean"]]
+    """Whose files they are; docs/bodies.md says how they have to lie."""
+    tree: Positional[Path]
+    """Their folder."""
+    settings: Words = ()
+    """key=value: axes=LP mri_axes=LP mri_pixel=0.9375 regions=["head"] shrink=3, or mri=T1w name=vkh-male"""
+    out: Path = field(kw_only=True)
+    """Folder of the dataset to write."""
+    force: bool = False
+    """Replace a body that was imported there before."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.data.bodies.sources import import_body
+        from transmodal.schema import override
+
+        for line in import_body(self.source, self.tree, override({}, self.settings), self.out, force=self.force):
+            print(line)
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,8 @@ class Synthesize:
     """Where the head is; otherwise it is found in the first source."""
     settings: Annotated[tuple[str, ...], arg(name="set")] = ()
     """key=value of the recipe's [inference]: planes=["axial","coronal","sagittal"] batch_size=16"""
+    stacks: tuple[Literal["axial", "coronal", "sagittal"], ...] = ()
+    """Write each volume as folders of PNG slices as well: axial coronal"""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     force: bool = False
@@ -82,7 +84,7 @@ class Synthesize:
 
         for path in synthesize_paths(
             self.model, self.images, self.out, mask=self.mask, settings=self.settings,
-            device=self.device, force=self.force,
+            device=self.device, force=self.force, stacks=self.stacks,
         ):  # fmt: skip
             print(path)
 

@@ -74,7 +74,8 @@ def cut(brought: Brought, settings: PrepareSettings, name: str) -> list[Brought]
         if ends[0] == ends[1] or not counts[_within((box[0], box[1], box[2]))].any():
             raise InputError(
                 f"case {name}: slab {number} of {settings.slabs} is empty: the mask is "
-                f"{(high - low) * spacing:.0f} mm long with gaps of {settings.slab_gap:g} mm; lower data.prepare.slabs or slab_gap"
+                f"{(high - low) * spacing:.0f} mm long with gaps of {settings.slab_gap:g} mm; "
+                "lower data.prepare.slabs or slab_gap"
             )
         found.append(_cropped(brought, (box[0], box[1], box[2])))
     return found

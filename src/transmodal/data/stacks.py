@@ -6,7 +6,8 @@ Such files do not say how large a voxel is or which way is left, and nothing her
 
 ``spacing`` in millimetres along columns, rows and slices of PNGs (the three axes of an array); ``orientation`` is
 where these three axes point (a slice whose right edge is the patient's left, lower edge posterior, slices going
-up: LPS); ``range``, which may be left out, is what the lowest and the highest value of integers stand for. The
+up: LPS); ``range``, which may be left out, is what the lowest and the highest value of integers stand for;
+``affine``, which may be left out, four rows that say where voxels lie (RAS+, mm) and win over the other two. The
 file is called ``stack.json`` and lies in the folder of the slices, or beside it, or one above; ``NAME.json``
 beside NAME.npy.
 """
@@ -24,6 +25,7 @@ from transmodal.data.files import natural, read_json
 from transmodal.data.formats import Decoded
 from transmodal.errors import InputError
 from transmodal.progress import warn
+from transmodal.shapes import Affine
 
 NUMPY, SLICE = ".npy", ".png"
 SIDECAR = "stack.json"
@@ -54,14 +56,16 @@ def read_stack(path: Path, *, label: bool = False) -> Decoded:
         InputError: no sidecar, or one that makes no sense; slices of different size; values that are no numbers.
     """
     values = _pngs(path) if path.is_dir() else _array(path)
-    facts, where = _sidecar(path)
-    affine = _affine(facts, values.shape[1:], where)
+    facts, where = facts_of(sidecar(path), path)
+    affine = _given(facts, where) if "affine" in facts else (
+        affine_of(facts["spacing"], facts["orientation"], values.shape[1:], where)
+    )  # fmt: skip
     return (values if label else _in_units(values, facts, where, path)), affine
 
 
 def _pngs(folder: Path) -> Shaped[np.ndarray, "C X Y Z"]:
     files = sorted((p for p in folder.iterdir() if p.suffix.lower() == SLICE), key=lambda p: natural(p.stem))
-    slices = [_png(file) for file in files]
+    slices = [read_picture(file) for file in files]
     for file, one in zip(files, slices, strict=True):
         if one.shape != slices[0].shape or one.dtype != slices[0].dtype:
             raise InputError(
@@ -71,11 +75,17 @@ def _pngs(folder: Path) -> Shaped[np.ndarray, "C X Y Z"]:
     return np.stack(slices, axis=-1)
 
 
-def _png(file: Path) -> Shaped[np.ndarray, "C X Y"]:
+def read_picture(file: Path) -> Shaped[np.ndarray, "C X Y"]:
+    """Grey or RGB values of a picture: columns, then rows.
+
+    Raises:
+        InputError: it cannot be read, or has a layer of transparency.
+    """
     try:
         image = SimpleITK.ReadImage(str(file))
     except RuntimeError as problem:
-        raise InputError(f"{file}: cannot be read as PNG; it may be truncated: copy it again") from problem
+        kind = file.suffix.lstrip(".").upper()
+        raise InputError(f"{file}: cannot be read as {kind}; it may be truncated: copy it again") from problem
     values = SimpleITK.GetArrayFromImage(image)
     if values.ndim == 3 and values.shape[-1] in (2, 4):
         raise InputError(f"{file}: has a layer of transparency; save it as grey or RGB")
@@ -108,11 +118,14 @@ def _places(path: Path) -> list[Path]:
     return [path / SIDECAR, path.parent / SIDECAR, path.parent.parent / SIDECAR]
 
 
-def _sidecar(path: Path) -> tuple[Mapping[str, Any], Path]:
-    """What the JSON file says, and which one it is."""
-    found = sidecar(path)
-    if found is None:
-        how = _HOW % _places(path)[0]
+def facts_of(found: Path | None, path: Path) -> tuple[Mapping[str, Any], Path]:
+    """What the sidecar ``found`` of ``path`` says, and where it is.
+
+    Raises:
+        InputError: there is none, or it lacks something.
+    """
+    if found is None or not found.is_file():
+        how = _HOW % (found or _places(path)[0])
         raise InputError(f"{path}: does not say how large its voxels are or where they lie; {how}")
     facts = read_json(found)
     if not isinstance(facts, Mapping) or not {"spacing", "orientation"} <= set(facts):
@@ -120,9 +133,20 @@ def _sidecar(path: Path) -> tuple[Mapping[str, Any], Path]:
     return facts, found
 
 
-def _affine(facts: Mapping[str, Any], shape: tuple[int, ...], where: Path) -> np.ndarray:
-    """Voxel index → RAS+ millimetres; the middle of the box is the origin, as nothing says where it lay."""
-    spacing, codes = facts["spacing"], facts["orientation"]
+def _given(facts: Mapping[str, Any], where: Path) -> Affine:
+    """The affine that the sidecar spells out, as :mod:`.write_stack` does."""
+    rows = facts["affine"]
+    if not (isinstance(rows, list) and len(rows) == 4 and all(_numbers(row, 4) for row in rows)):
+        raise InputError(f"{where}: affine = {rows!r} is not four rows of four numbers; leave it out")
+    return np.array(rows, dtype=float)
+
+
+def affine_of(spacing: Any, codes: Any, shape: tuple[int, ...], where: Path) -> Affine:
+    """Voxel index → RAS+ millimetres; the middle of the box is the origin, as nothing says where it lay.
+
+    Raises:
+        InputError: no three lengths, or no orientation; ``where`` says so.
+    """
     if not (_numbers(spacing, 3) and min(spacing) > 0):
         raise InputError(f"{where}: spacing = {spacing!r} is not three lengths in mm")
     named = [next((axis for axis in _AXES if c in axis), "") for c in codes] if isinstance(codes, str) else []

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from transmodal import __version__, progress
 from transmodal.data import bids
-from transmodal.data.files import write_json
+from transmodal.data.files import read_json, write_json
 from transmodal.data.layout import find_cases
 from transmodal.data.modality import modality
+from transmodal.data.stacks import SIDECAR
 from transmodal.data.volume import SUFFIXES, Volume, is_series, read_volume, stem, write_volume
+from transmodal.data.write_stack import check_plane, write_stack
 from transmodal.errors import InputError, PartialFailure, RecipeError, Refused, TransmodalError
 from transmodal.inference.model import Model, load_model
 from transmodal.inference.predict import InferenceSettings
@@ -29,6 +31,7 @@ def synthesize_paths(
     settings: Sequence[str] = (),
     device: str = "auto",
     force: bool = False,
+    stacks: Sequence[str] = (),
 ) -> list[Path]:
     """Synthesise from files, or from a folder or table of cases.
 
@@ -41,22 +44,26 @@ def synthesize_paths(
         settings: ``key=value`` words for the model's ``[inference]`` table.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         force: overwrite volumes that exist.
+        stacks: planes (``axial``, ``coronal``, ``sagittal``) in which each volume is also written as a folder of
+            PNG slices, ``NAME_axial``.
 
     Returns:
-        The volumes written.
+        The volumes and folders written.
 
     Raises:
         PartialFailure: some cases of a batch failed; the others are written.
         Refused: an output exists and ``force`` is False.
     """
+    for plane in stacks:
+        check_plane(plane)
     loaded = load_model(model, pick_device(device))
     chosen = make(InferenceSettings, override(plain(loaded.inference), settings), "inference")
     loaded = replace(loaded, inference=chosen)
     if len(images) == 1 and "=" not in images[0] and _is_batch(Path(images[0])):
         if mask is not None:
             raise RecipeError("--mask goes with a single case; for a batch add a mask column or mask files to it")
-        return _batch(loaded, Path(images[0]), out, force)
-    return _one(loaded, _assign(loaded, images), mask, _targets(loaded, images, out), force)
+        return _batch(loaded, Path(images[0]), out, force, stacks)
+    return _one(loaded, _assign(loaded, images), mask, _targets(loaded, images, out), force, stacks)
 
 
 def _is_batch(path: Path) -> bool:
@@ -99,7 +106,7 @@ def _targets(model: Model, words: Sequence[str], out: Path) -> dict[str, Path]:
     return {target: out / f"{stem(first)}_synth-{target}.nii.gz" for target in targets}
 
 
-def _batch(model: Model, dataset: Path, out: Path, force: bool) -> list[Path]:
+def _batch(model: Model, dataset: Path, out: Path, force: bool, stacks: Sequence[str]) -> list[Path]:
     if out.name.endswith(SUFFIXES) or out.is_file():
         raise RecipeError(f"--out {out}: a batch is written into a folder; give a folder's name")
     cases = find_cases(dataset, model.prepare.entities)
@@ -120,7 +127,7 @@ def _batch(model: Model, dataset: Path, out: Path, force: bool) -> list[Path]:
             for target in model.task.targets
         }  # fmt: skip
         try:
-            written += _one(model, images, case.mask, targets, force, root)
+            written += _one(model, images, case.mask, targets, force, stacks, root)
         except TransmodalError as problem:
             failures[case.name] = str(problem)
             progress.warn(f"{case.name}: {problem}")
@@ -144,10 +151,12 @@ def _one(
     mask: Path | None,
     targets: dict[str, Path],
     force: bool,
+    stacks: Sequence[str] = (),
     root: Path | None = None,
 ) -> list[Path]:
     """One case; ``root`` is the BIDS data set that it belongs to, for links to its sources."""
-    there = [path for path in targets.values() if path.exists()]
+    folders = [_stack_of(path, plane) for path in targets.values() for plane in stacks]
+    there = [path for path in [*targets.values(), *folders] if path.exists()]
     given = [path for path in (*images.values(), mask) if path is not None and path.exists()]
     for path in there:
         if any(path.samefile(one) for one in given):
@@ -167,7 +176,22 @@ def _one(
         kind = modality(target)
         write_volume(made[target], path, dtype=kind.dtype, description=describe(model, target))
         write_json(path.with_name(f"{stem(path)}.json"), _sidecar(model, target, sources, made[target], seconds))
-    return list(targets.values())
+        for plane in stacks:
+            about = {"Synthetic": True, "Description": describe(model, target), "Disclaimer": DISCLAIMER}
+            write_stack(made[target], _stack_of(path, plane), plane, about)
+    return [*targets.values(), *folders]
+
+
+def _stack_of(path: Path, plane: str) -> Path:
+    """The folder of a volume's slices in a plane, if nothing else is there.
+
+    Raises:
+        InputError: it is there and holds something that was not synthesised.
+    """
+    folder = path.with_name(f"{stem(path)}_{plane}")
+    if folder.exists() and not ((folder / SIDECAR).is_file() and read_json(folder / SIDECAR).get("Synthetic")):
+        raise InputError(f"{folder}: is no stack that was synthesised; move it away, or choose another --out")
+    return folder
 
 
 def _spelt(path: Path, root: Path | None) -> str:

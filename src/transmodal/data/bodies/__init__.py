@@ -1,0 +1,1 @@
+"""Bodies that were scanned, frozen, cut and photographed: from the files they are handed out in to a dataset."""

@@ -1,0 +1,266 @@
+"""Published bodies come in from trees laid out as they are handed out; another tree is a sentence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK
+
+from transmodal import cli
+from transmodal.data.bodies import sections
+from transmodal.data.bodies.embedding import body
+from transmodal.data.bodies.sections import shrunk
+from transmodal.data.bodies.sources import import_body
+from transmodal.data.layout import find_cases
+from transmodal.data.prepare import PrepareSettings, prepare
+from transmodal.data.volume import read_volume
+from transmodal.errors import InputError, RecipeError, Refused
+
+WIDTH, HEIGHT = 48, 36
+GELATINE, MUSCLE, AIRWAY = (40, 90, 160), (150, 60, 50), (50, 100, 170)
+
+
+def photograph(number: float) -> np.ndarray:
+    """Rows, columns, colour: an ellipse of muscle in gelatine, with an airway full of it; darker further down."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    image = np.empty((HEIGHT, WIDTH, 3), np.uint8)
+    image[:] = GELATINE
+    inside = ((x - 20) / 15) ** 2 + ((y - 18) / 12) ** 2 < 1
+    image[inside] = np.array(MUSCLE) - int(number) % 100
+    image[15:21, 18:24] = AIRWAY
+    return image
+
+
+def picture(file: Path, values: np.ndarray) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(values, isVector=values.ndim == 3), str(file))
+
+
+@pytest.fixture
+def male(tmp_path: Path) -> Path:
+    """Male-Images as the NLM has them: regions that overlap by number, two sections lost, MRI each 4 mm."""
+    tree = tmp_path / "Male-Images" / "PNG_format"
+    for region, numbers in (("head", range(1001, 1025)), ("thorax", range(1020, 1042))):
+        for number in set(numbers) - {1010, 1030}:
+            picture(tree / region / f"a_vm{number}.png", photograph(number))
+    for number in range(1002, 1042, 4):
+        y, x = np.mgrid[:16, :18]
+        slice_ = (np.hypot(x - 9, y - 8) < 6) * np.uint16(500 + number - 1000)
+        picture(tree / "radiological" / "mri" / f"mvm{number}t.png", slice_.astype(np.uint16))
+    picture(tree / "radiological" / "frozenCT" / "cvm1010f.png", np.zeros((4, 4), np.uint16))
+    return tree
+
+
+HOW: dict[str, Any] = {"axes": "LP", "mri_axes": "LP", "mri_pixel": 0.9375}
+
+
+def test_the_male_becomes_a_dataset(male: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(sections, "warn", said.append)
+    lines = import_body("visible-human", male, HOW, tmp_path / "out")
+    assert lines[-1] == "Visible Human male: courtesy of the U.S. National Library of Medicine"
+    assert len(said) == 1
+    assert "2 of 41 sections are lost (1010, 1030)" in said[0]
+    (case,) = find_cases(tmp_path / "out")
+    assert (case.name, sorted(case.images)) == ("visible-male", ["T1w", "cryo"])
+    cryo, mask = read_volume(case.images["cryo"]), read_volume(case.mask, label=True)
+    assert cryo.data.shape == (3, 16, 12, 41)
+    assert cryo.grid.orientation == "LPI"
+    np.testing.assert_allclose(cryo.grid.spacing, (0.99, 0.99, 1.0), rtol=1e-5)
+    for number in (1001, 1023, 1041):
+        middle = cryo.data[:, 3, 6, number - 1001]
+        np.testing.assert_array_equal(middle, np.array(MUSCLE) - number % 100)
+        np.testing.assert_allclose((cryo.affine @ [0, 0, number - 1001, 1])[2], -number, atol=1e-4)
+    # Gelatine outside is black, that in the airway stays; copies of a neighbour do not count.
+    assert cryo.data[:, 0].max() == cryo.data[:, :, 0].max() == 0
+    np.testing.assert_array_equal(cryo.data[:, 6, 5, 5], AIRWAY)
+    counts = mask.data[0].any(axis=(0, 1))
+    assert sorted(np.flatnonzero(~counts) + 1001) == [1010, 1030]
+    mri = read_volume(case.images["T1w"])
+    assert mri.grid.spacing == pytest.approx((0.9375, 0.9375, 4.0))
+    # The slice with the number 1018 lies where the section 1018 lies, and the middles of both on one line.
+    np.testing.assert_allclose((mri.affine @ [8.5, 7.5, 4, 1])[:3], [0, 0, -1018], atol=1e-4)
+    assert mri.data[0, 9, 8, 4] == 518
+    record = json.loads((tmp_path / "out" / "body.json").read_text())
+    assert (record["lost"], record["settings"]["shrink"]) == ([1010.0, 1030.0], 3)
+
+
+def test_from_the_tree_to_slabs_on_one_grid(male: Path, tmp_path: Path) -> None:
+    import_body("visible-human", male, HOW, tmp_path / "out")
+    settings = PrepareSettings(reference="cryo", spacing=1.0, slabs=3, slab_gap=4.0)
+    dataset = prepare(tmp_path / "out", tmp_path / "prepared", settings)
+    assert len(dataset.names) == 3
+    slab = dataset.case("visible-male_slab-2")
+    assert set(slab.modalities) == {"cryo", "T1w"}
+    assert slab.values("cryo").dtype == np.uint8
+
+
+def test_raw_files_are_the_same_sections(male: Path, tmp_path: Path) -> None:
+    for order in ("planes", "pixels"):
+        for number in range(1001, 1006):
+            values = photograph(number)
+            file = tmp_path / order / "fullcolor" / "head" / f"a_vm{number}.raw"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            (np.moveaxis(values, -1, 0) if order == "planes" else values).tofile(file)
+        how = {"axes": "LP", "raw_size": [WIDTH, HEIGHT], "raw_order": order}
+        import_body("visible-human", tmp_path / order, how, tmp_path / f"{order}-out")
+    import_body("visible-human", male, {**HOW, "regions": ["head"]}, tmp_path / "png")
+    whole = read_volume(tmp_path / "png" / "visible-male" / "cryo.nii.gz").data
+    for order in ("planes", "pixels"):
+        made = read_volume(tmp_path / f"{order}-out" / "visible-male" / "cryo.nii.gz")
+        np.testing.assert_array_equal(made.data, whole[..., :5])
+    (tmp_path / "planes" / "fullcolor" / "head" / "a_vm1003.raw").write_bytes(b"12")
+    with pytest.raises(
+        InputError, match=r"a_vm1003\.raw: holds 2 bytes where 48 × 36 pixels of three colours are 5184"
+    ):
+        import_body("visible-human", tmp_path / "planes", {"axes": "LP", "raw_size": [48, 36]}, tmp_path / "cut")
+
+
+def test_the_female_has_three_sections_a_mm(tmp_path: Path) -> None:
+    for number, third in ((n, t) for n in range(1001, 1006) for t in "abc"):
+        picture(tmp_path / "in" / "head" / f"avf{number}{third}.png", photograph(number))
+    import_body("visible-human", tmp_path / "in", {"axes": "RA", "shrink": 1}, tmp_path / "out")
+    volume = read_volume(tmp_path / "out" / "visible-female" / "cryo.nii.gz")
+    assert volume.data.shape == (3, WIDTH, HEIGHT, 15)
+    assert volume.grid.spacing == pytest.approx((0.33, 0.33, 1 / 3), rel=1e-3)
+    assert volume.grid.orientation == "RAI"
+    import_body("visible-human", tmp_path / "in", {"axes": "RA", "every": 3}, tmp_path / "mm")
+    assert read_volume(tmp_path / "mm" / "visible-female" / "cryo.nii.gz").grid.spacing[2] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({}, r"a_vm1001\.png: does not say which way it looks; open it and give axes=LP"),
+        ({"axes": "LP"}, r"mvm1002t\.png: does not say which way it looks; open it and give mri_axes=LP"),
+        ({"axes": "LP", "mri_axes": "LP"}, r"mvm1002t\.png: does not say its pixels; give mri_pixel=MM"),
+        ({"axes": "LS"}, "orientation = 'LSI' is not one letter of each"),
+        ({"axes": "LP", "regions": ["hed"]}, "'hed' is none of head, .*did you mean 'head'"),
+        ({"axs": "LP"}, "axs"),
+        ({"axes": "LP", "shrink": 0}, "numbers from 1"),
+    ],
+)
+def test_what_no_file_says_has_to_be_said(how: dict[str, Any], words: str, male: Path, tmp_path: Path) -> None:
+    with pytest.raises((RecipeError, InputError), match=words):
+        import_body("visible-human", male, how, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_trees_of_the_visible_human(male: Path, tmp_path: Path) -> None:
+    def refused(words: str, tree: Path = male, **how: Any) -> None:
+        with pytest.raises(InputError, match=words):
+            import_body("visible-human", tree, {**HOW, **how}, tmp_path / "out")
+
+    refused("there is no such folder", tmp_path / "nowhere")
+    refused(r"no section called a_vm1001\.png .* lies below legs; see regions", regions=["legs"])
+    for number in range(1050, 1056):
+        picture(male / "legs" / f"a_vm{number}.png", photograph(number))
+    refused(r"of 55 sections from 1001 to 1055, 10 are not there \(1010, 1030, 1042, 1043, 1044 …\)")
+    picture(male / "legs" / "avf1003a.png", photograph(1))
+    refused("holds the male and the female")
+    picture(male / "head" / "a_vm1004.png", photograph(4)[:30])
+    refused(r"a_vm1004\.png: is 16×10 uint8 in 3 channels and a_vm1001\.png is 16×12", regions=["head"])
+    packed = tmp_path / "packed" / "a_vm1001.raw.Z"
+    packed.parent.mkdir()
+    packed.write_bytes(b"")
+    refused("is packed; unpack such files first: gunzip -r", packed.parent)
+
+
+def test_what_is_there_is_not_replaced(male: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    with pytest.raises(Refused, match="is not empty, or choose another --out"):
+        import_body("visible-human", male, HOW, out, force=True)
+    (out / "mine.txt").unlink()
+    import_body("visible-human", male, {**HOW, "regions": ["head"]}, out)
+    with pytest.raises(Refused, match="holds another body; add --force"):
+        import_body("visible-human", male, HOW, out)
+    import_body("visible-human", male, HOW, out, force=True)
+    assert read_volume(out / "visible-male" / "cryo.nii.gz").data.shape[-1] == 41
+
+
+@pytest.fixture
+def korean(tmp_path: Path) -> Path:
+    tree = tmp_path / "vkh"
+    for number in range(8, 14):
+        name = f"sec_{number}.png"
+        cryo = photograph(number)
+        picture(tree / "cryo" / name, cryo)
+        picture(tree / "mri" / name, (cryo.mean(axis=-1) + number).astype(np.uint8))
+        picture(tree / "seg" / name, np.where(cryo[..., 0] > cryo[..., 2], 14, 0).astype(np.uint16))
+    (tree / "stack.json").write_text(json.dumps({"spacing": [0.5, 0.5, 1.0], "orientation": "LPI"}))
+    (tree / "labels.json").write_text(json.dumps({"0": "background", "14": "muscle", "15": "bone"}))
+    return tree
+
+
+def test_the_korean_body_becomes_a_dataset(korean: Path, tmp_path: Path) -> None:
+    import_body("visible-korean", korean, {"mri": "T2w"}, tmp_path / "out")
+    (case,) = find_cases(tmp_path / "out")
+    assert sorted(case.images) == ["T2w", "cryo"]
+    cryo, mri = (read_volume(case.images[name]) for name in ("cryo", "T2w"))
+    assert cryo.grid.same_as(mri.grid)
+    assert (cryo.grid.orientation, cryo.data.shape) == ("LPI", (3, WIDTH, HEIGHT, 6))
+    np.testing.assert_array_equal(cryo.data[:, 12, 25, 2], np.array(MUSCLE) - 10)
+    assert mri.data[0, 12, 25, 2] == int(np.mean(np.array(MUSCLE) - 10)) + 10
+    labels = read_volume(case.labels, label=True)
+    assert set(np.unique(labels.data)) == {0, 14}
+    assert json.loads((tmp_path / "out" / "body.json").read_text())["labels"] == {
+        "0": "background",
+        "14": "muscle",
+    }
+
+
+def test_wrong_trees_of_the_korean_body(korean: Path, tmp_path: Path) -> None:
+    def refused(words: str) -> None:
+        with pytest.raises(InputError, match=words):
+            import_body("visible-korean", korean, {}, tmp_path / "out")
+
+    (korean / "labels.json").write_text(json.dumps({"0": "background"}))
+    refused(r"seg: holds the codes 14, which labels\.json does not name")
+    (korean / "labels.json").unlink()
+    grey = photograph(9).mean(axis=-1).astype(np.uint8)
+    picture(korean / "mri" / "sec_9.png", grey[:20])
+    refused(r"sec_9\.png: is 48×20 uint8")
+    (korean / "mri" / "sec_9.png").rename(korean / "mri" / "sec_90.png")
+    refused(r"mri/sec_90\.png: cryo/ has no slice of that name \(1 such in mri/\)")
+    (korean / "mri" / "sec_90.png").unlink()
+    refused(r"cryo/sec_9\.png: mri/ has no slice of that name")
+    picture(korean / "mri" / "sec_9.png", grey)
+    picture(korean / "mri" / "overview.png", grey)
+    refused(r"overview\.png: no number in its name says which slice it is")
+    (korean / "mri" / "overview.png").unlink()
+    (korean / "stack.json").unlink()
+    refused(r"does not say how large its voxels are .* into .*vkh/stack\.json")
+    for file in (korean / "mri").iterdir():
+        file.unlink()
+    refused("mri: holds no pictures")
+
+
+def test_body_and_gelatine_are_told_apart() -> None:
+    section = np.moveaxis(photograph(1), -1, 0).swapaxes(1, 2)
+    found = body(section)
+    x, y = np.mgrid[:WIDTH, :HEIGHT]
+    ellipse = ((x - 20) / 15) ** 2 + ((y - 18) / 12) ** 2 < 1
+    assert (found & ~ellipse).sum() == 0
+    assert found.sum() >= 0.97 * ellipse.sum()
+    assert found[19, 18]
+    assert not body(np.zeros((3, 9, 9), np.uint8)).any()
+
+
+def test_shrinking_is_a_mean() -> None:
+    values = np.random.default_rng(0).integers(0, 256, (3, 10, 7)).astype(np.uint8)
+    small = shrunk(values, 3)
+    assert small.shape == (3, 3, 2)
+    assert small[1, 2, 1] == round(float(values[1, 6:9, 3:6].mean()))
+    assert shrunk(values, 1) is values
+
+
+def test_the_command(male: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["import", "visible-human", str(male), "axes=LP", "mri_axes=LP", "mri_pixel=0.9375", "-q"]
+    assert cli.run([*words, "--out", str(tmp_path / "out")]) == 0
+    assert "cryo: 16×12×41 voxels of 0.99×0.99×1 mm, LPI" in capsys.readouterr().out
+    assert cli.run([*words, "--out", str(tmp_path / "out")]) == 5
+    assert "add --force" in capsys.readouterr().err
