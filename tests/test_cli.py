@@ -211,6 +211,7 @@ def test_options_are_frozen() -> None:
         "agreement": ["group", "labels", "lesion", "mask", "names", "out", "table", "target", "voice", "volumes"],
         "lesions": ["count", "device", "diameters", "intensities", "out", "paint", "runs", "voice", "within"],
         "overlap": ["names", "out", "real", "synthetic", "truth", "voice"],
+        "probe": ["device", "out", "runs", "slices", "voice"],
         "report": ["folder", "out", "voice"],
         "download": ["name", "to", "voice"],
         "list": ["json"],

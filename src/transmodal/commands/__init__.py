@@ -5,8 +5,8 @@ to stderr.
 """
 
 from transmodal.commands.about import Doctor, Download, List, Show
-from transmodal.commands.questions import Agreement, Lesions, Overlap
 from transmodal.commands.data import Audit, Import, Plan, Prepare
+from transmodal.commands.questions import Agreement, Lesions, Overlap, Probe
 from transmodal.commands.runs import (
     Benchmark,
     Card,
@@ -35,6 +35,7 @@ COMMANDS = (
     Agreement,
     Lesions,
     Overlap,
+    Probe,
     Card,
     Report,
     Download,
@@ -58,6 +59,7 @@ Command = (
     | Agreement
     | Lesions
     | Overlap
+    | Probe
     | Card
     | Report
     | Download

@@ -90,3 +90,23 @@ class Overlap:
         from transmodal.experiment.overlap import overlap
 
         print(overlap(self.synthetic, self.real, self.out, truth=self.truth, names=self.names))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Look inside a trained mrnet: frequencies of its encoder's features, and what its masks do."""
+
+    runs: Words
+    """Folders of runs: folds of one recipe, whose test cases are pooled."""
+    out: Path = field(kw_only=True)
+    """Folder for probe.md, spectra.csv, masks.csv, worth.csv, readings.csv and their charts."""
+    slices: int = 8
+    """Of each test case, evenly spaced."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.experiment.probe import probe
+
+        print(probe(self.runs, self.out, slices=self.slices, device=self.device))

@@ -59,7 +59,12 @@ class Judged:
 
 
 def judge(
-    method: Method, run: Run, case: PreparedCase, images: Mapping[str, Voxels] | None = None
+    method: Method,
+    run: Run,
+    case: PreparedCase,
+    images: Mapping[str, Voxels] | None = None,
+    *,
+    mask: Mask | None = None,
 ) -> Iterator[Judged]:
     """Translate a prepared case and put every target beside its reference.
 
@@ -68,11 +73,12 @@ def judge(
         run: whose recipe says how.
         case: of its dataset.
         images: source → values; by default those of the case.
+        mask: where to look and to count; by default that of the case.
     """
     recipe = run.recipe
     if images is None:
         images = {name: case.values(name) for name in recipe.data.sources if name in case.modalities}
-    mask = np.asarray(case.mask(), dtype=bool)
+    mask = np.asarray(case.mask(), dtype=bool) if mask is None else mask
     answer = predict(
         method,
         recipe.task,

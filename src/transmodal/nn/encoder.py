@@ -132,7 +132,7 @@ class PretrainedEncoder(nn.Module):
         self.size = size or backbone.native_size
         if self.size % backbone.multiple:
             raise ValueError(f"{backbone.name} takes images whose edge is a multiple of {backbone.multiple}")
-        self.path, self.sha256, self.allow_random = weights, sha256, allow_random
+        self.file = pretrained.WeightsFile(backbone.weights, weights, sha256, allow_random, backbone.name)
         self.channels, self.native_size = backbone.channels, backbone.native_size
         self.mean, self.sd = backbone.mean, backbone.sd
         known = pretrained.KNOWN.get(backbone.weights)
@@ -169,20 +169,7 @@ class PretrainedEncoder(nn.Module):
         Raises:
             InputError: there is none.
         """
-        name = self.backbone.weights
-        if not (name or self.path):
-            if self.allow_random:
-                return None
-            raise InputError(
-                f"{self.backbone.name} has no published weights; name a file of yours as encoder_weights, or "
-                "set allow_random = true to go on without"
-            )
-        try:
-            return pretrained.find(name or self.backbone.name, self.path)
-        except InputError:
-            if self.allow_random:
-                return None
-            raise
+        return self.file.find()
 
     def load_weights(self) -> None:
         """Read the weights.
@@ -190,10 +177,10 @@ class PretrainedEncoder(nn.Module):
         Raises:
             InputError: no file, another digest, another layout.
         """
-        path = self.find_weights()
-        if path is None:
+        stored = self.file.read()
+        if stored is None:
             return
-        state, digest = pretrained.read(path, self.backbone.weights, self.sha256)
+        path, state, digest = stored
         wanted = self.network.state_dict()
         try:
             found = self.backbone.convert(state, self.network)
@@ -203,9 +190,9 @@ class PretrainedEncoder(nn.Module):
             ) from problem
         for key, tensor in wanted.items():
             if key not in found or found[key].shape != tensor.shape:
-                stored = list(found[key].shape) if key in found else "missing"
+                shape = list(found[key].shape) if key in found else "missing"
                 raise InputError(
-                    f"{path}: {key} should be {list(tensor.shape)}, but is {stored}; "
+                    f"{path}: {key} should be {list(tensor.shape)}, but is {shape}; "
                     f"these are not the weights of {self.backbone.name}"
                 )
         self.network.load_state_dict({key: found[key] for key in wanted})

@@ -73,7 +73,7 @@ class VGG19(nn.Module):
         if wrong or not taps:
             raise ValueError(f"taps = {list(taps)}: name layers such as 'relu3_1' or 'conv3_1'")
         self.variant, self.taps, self.given = variant, taps, given
-        self.path, self.sha256, self.allow_random = weights, sha256, allow_random
+        self.file = pretrained.WeightsFile(_FILES[variant], weights, sha256, allow_random, "VGG-19")
         self.origin = _RANDOM if allow_random else "VGG-19 has no weights yet"
         self.ready = allow_random
         self.layers = LAYERS[: 1 + max(LAYERS.index(tap[4:]) for tap in taps)]
@@ -103,12 +103,7 @@ class VGG19(nn.Module):
         Raises:
             InputError: there is none.
         """
-        try:
-            return pretrained.find(_FILES[self.variant], self.path)
-        except InputError:
-            if self.allow_random:
-                return None
-            raise
+        return self.file.find()
 
     def load_weights(self) -> None:
         """Read the weights.
@@ -116,15 +111,15 @@ class VGG19(nn.Module):
         Raises:
             InputError: no file, another digest, another layout.
         """
-        path = self.find_weights()
-        if path is None:
+        stored = self.file.read()
+        if stored is None:
             return
-        state, digest = pretrained.read(path, _FILES[self.variant], self.sha256)
+        path, state, digest = stored
         prefix, places = _PLACES[self.variant]
-        stored = dict(zip(LAYERS, places, strict=True)) | {"0_1": 0}
+        place = dict(zip(LAYERS, places, strict=True)) | {"0_1": 0}
         for name, parameter in self.named_parameters():
             kind, layer = name[:-3], name[-3:]
-            key = f"{prefix}{stored[layer]}.{kind}"
+            key = f"{prefix}{place[layer]}.{kind}"
             tensor = state.get(key)
             if tensor is None or tensor.shape != parameter.shape:
                 raise InputError(

@@ -88,6 +88,52 @@ KNOWN = {
 }
 
 
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of weights that a network asks for, and may have to do without.
+
+    Attributes:
+        name: of the weights, among :data:`KNOWN`; empty where none are published.
+        path: where it is; empty for the caches.
+        sha256: the digest that it must have; empty for the published one, where there is one.
+        optional: whether random weights will do where there is no file.
+        network: whose they are, for messages.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    optional: bool
+    network: str
+
+    def find(self) -> Path | None:
+        """The file; None where there is none and random weights will do.
+
+        Raises:
+            InputError: there is none.
+        """
+        try:
+            if not (self.name or self.path):
+                raise InputError(
+                    f"{self.network} has no published weights; name a file of yours as encoder_weights, or "
+                    "set allow_random = true to go on without"
+                )
+            return find(self.name or self.network, self.path)
+        except InputError:
+            if self.optional:
+                return None
+            raise
+
+    def read(self) -> tuple[Path, dict[str, Tensor], str] | None:
+        """The file, its tensors and its digest; None as above.
+
+        Raises:
+            InputError: no file, another digest, or not a file of tensors.
+        """
+        path = self.find()
+        return None if path is None else (path, *read(path, self.name, self.sha256))
+
+
 @runtime_checkable
 class Pretrained(Protocol):
     """A frozen network whose weights come from a file. It is no player, and no Model holds its weights.
