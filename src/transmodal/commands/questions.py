@@ -1,7 +1,9 @@
-"""Commands that ask what a score does not say: agreement, overlap, lesions."""
+"""Commands that ask what a score does not say: agreement, overlap, lesions, probe."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tyro.conf import Positional
 
 from transmodal.commands.voice import Speak, Voice, Words
 

@@ -18,6 +18,7 @@ from transmodal.evaluation.table import Row, write_rows
 from transmodal.experiment import diversity, spectra
 from transmodal.experiment.judge import judge
 from transmodal.experiment.run import Run, open_run
+from transmodal.experiment.spectra import Content
 from transmodal.experiment.taps import tapped
 from transmodal.inference.model import load_model
 from transmodal.inference.synthesize import pick_device
@@ -39,7 +40,7 @@ class Findings:
         worth: what opening them costs.
     """
 
-    spectra: list[spectra.Content] = field(default_factory=list)
+    spectra: list[Content] = field(default_factory=list)
     masks: list[Row] = field(default_factory=list)
     worth: list[Row] = field(default_factory=list)
 
