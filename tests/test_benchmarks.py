@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from transmodal.data.grid import Grid
 from transmodal.data.layout import find_cases
@@ -94,6 +95,22 @@ def test_the_mask_of_the_ct_average_is_the_whole_head(tmp_path: Path, monkeypatc
     ct, mask = read_volume(cases[1].images["CT"]), read_volume(cases[1].mask, label=True)
     assert [float(ct.data[0, i, 10, 3]) for i in (10, 3, 0)] == pytest.approx([21.45, 576.0, -1004.0], abs=0.01)
     np.testing.assert_array_equal(mask.data[0, ..., 3] > 0, radius < 8)
+
+
+def test_slices_are_apart_and_a_run_against_itself_differs_nowhere(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = script("slices", monkeypatch)
+    mask = torch.zeros(9, 9, 30, dtype=torch.bool)
+    mask[2:7, 2:7, 4:25] = True
+    assert found["chosen"](mask, 2.0, 9.0) == [4, 9, 14, 19, 24]
+    assert found["label"]("OUT/no-cycle_fold2_seed0") == ("no-cycle", Path("OUT/no-cycle_fold2_seed0"))
+    text = found["main"]([f"whole={run}", f"again={run}"], tmp_path, ["MAE"], 20.0)
+    rows = read_rows(tmp_path / "slices.csv")
+    whole, again = ([r.value for r in rows if r.method == name] for name in ("whole", "again"))
+    assert whole == again
+    assert len(whole) > 2
+    assert f"| MAE | again | {len(whole)} | {np.mean(whole):.4g} | +0 [+0, +0] | 1.000 |" in text
 
 
 def test_a_ring_outside_the_mask_is_seen_by_artefact_energy_alone() -> None:

@@ -1,0 +1,111 @@
+r"""Scores of single slices of runs' predictions, and tests between methods over slices: what is left for one body.
+
+    python benchmarks/slices.py OUT/runs/* --out SLICES                    runs of a suite: NAME_fold0_seed0
+    python benchmarks/slices.py whole=RUN_A less=RUN_B --out SLICES --every 20 --metrics MAE CIEDE2000
+
+Every floor and method of a run that stored predictions is scored on the same slices, one each ``--every`` mm. The
+first name is what the others are compared with: mean difference with its 95 % interval, Wilcoxon's signed-rank p
+with Holm's correction. **Slices of one body are no independent subjects**, however far apart: a small p says that
+a difference is the same all over these bodies, not that it holds for others. Rows go to SLICES/slices.csv.
+"""
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transmodal import progress
+from transmodal.data.files import read_json, write_text
+from transmodal.data.volume import read_volume
+from transmodal.errors import InputError
+from transmodal.evaluation.statistics import holm, paired
+from transmodal.evaluation.table import Row, write_rows
+from transmodal.metrics import METRICS
+from transmodal.reporting.tables import FLOORS
+
+_OF_SUITE = re.compile(r"_fold\d+_seed\d+$")
+_SOME = 0.1
+"""A slice is scored if it has at least this share of the mask's fullest."""
+
+
+def label(word: str) -> tuple[str, Path]:
+    name, equals, folder = word.rpartition("=")
+    return (name, Path(folder)) if equals else (_OF_SUITE.sub("", Path(word).name), Path(word))
+
+
+def chosen(mask: Tensor, spacing: float, every: float) -> list[int]:
+    """Slices to score: those with enough of the mask, at least ``every`` mm apart."""
+    counts = mask.sum(dim=(0, 1))
+    full = torch.nonzero(counts >= _SOME * counts.max())[:, 0].tolist()
+    return full[:: max(1, int(np.ceil(every / spacing - 1e-6)))]
+
+
+def scores(name: str, run: Path, metrics: list[str], every: float) -> Iterator[Row]:
+    """One row a slice, metric and method; floors keep their names."""
+    record = run / "report.json"
+    if not record.is_file():
+        raise InputError(f"{run}: kept no predictions; train with evaluation.keep_predictions = true")
+    manifest: dict[str, Any] = read_json(record)
+    low, high = manifest["window"]
+    for case in manifest["cases"]:
+        whole = read_volume(run / case["mask"], label=True)
+        mask = torch.from_numpy(whole.data[0] > 0)
+        truth = torch.from_numpy(read_volume(run / case["reference"]).data)
+        for method, file in case["predictions"].items():
+            made = torch.from_numpy(read_volume(run / file).data)
+            for z in chosen(mask, whole.grid.spacing[2], every):
+                inside, where = mask[..., z : z + 1], (slice(None), slice(None), slice(None), slice(z, z + 1))
+                for metric in metrics:
+                    extra = {"data_range": high - low} if METRICS[metric].needs_range else {}
+                    value = METRICS[metric](made[where], truth[where], inside, **extra)
+                    called = method if method in FLOORS else name
+                    yield Row(f"{case['case']} {z}", called, "slice", metric, "2d", value, "", int(inside.sum()))
+
+
+def table(rows: list[Row], metrics: list[str]) -> str:
+    """Means, and every method against the first that is no floor."""
+    names = list(dict.fromkeys(row.method for row in rows))
+    first = next(name for name in names if name not in FLOORS)
+    others = [name for name in names if name != first]
+    lines = [
+        f"| metric | method | slices | mean | less that of {first} [95 %] | p (Holm) |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for metric in metrics:
+        found = {name: {r.case: r.value for r in rows if (r.method, r.metric) == (name, metric)} for name in names}
+        lines.append(
+            f"| {metric} | {first} | {len(found[first])} | {np.mean(list(found[first].values())):.4g} | | |"
+        )
+        changes = [paired(found[first], found[name]) for name in others]
+        for name, change, p in zip(others, changes, holm([c.p for c in changes]), strict=True):
+            ends = f" [{change.interval.low:+.4g}, {change.interval.high:+.4g}]" if change.interval else ""
+            mean = np.mean(list(found[name].values()))
+            lines.append(f"| {metric} | {name} | {change.n} | {mean:.4g} | {change.mean:+.4g}{ends} | {p:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(words: list[str], out: Path, metrics: list[str], every: float) -> str:
+    named = [label(word) for word in words]
+    if len({name for name, _ in named}) < 2:
+        raise InputError("give runs of two methods or more: NAME=RUN OTHER=RUN")
+    rows = [row for name, run in progress.track(named, "slices") for row in scores(name, run, metrics, every)]
+    text = table(rows, metrics)
+    write_rows(out / "slices.csv", rows)
+    write_text(out / "slices.md", text)
+    return text
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+")
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--metrics", nargs="+", default=["CIEDE2000", "MAE"], choices=list(METRICS))
+    parser.add_argument("--every", type=float, default=10.0, help="mm between two slices that are scored")
+    given = parser.parse_args()
+    progress.use("human")
+    print(main(given.runs, given.out, given.metrics, given.every))
