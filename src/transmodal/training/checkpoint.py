@@ -148,7 +148,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (SafetensorError, OSError) as problem:
         raise InputError(f"{path}: is damaged ({problem}); start anew, or restore the file") from problem
     stated = about.pop("sha256", None)
-    if about.get("format") == FORMAT and stated != _digest(tensors, about):
+    # A file with a digest is held against it before anything that it says is believed, its format included.
+    if (stated is not None or about.get("format") == FORMAT) and stated != _digest(tensors, about):
         raise InputError(f"{path}: is damaged (it is not what its sha256 says); start anew, or restore the file")
     return tensors, about
 
