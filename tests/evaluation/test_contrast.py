@@ -7,8 +7,8 @@ import pytest
 from transmodal.evaluation.contrast import Probe, echo, false, kept
 
 
-def probe(kind: str, true: float, made: float, intensity: float = 1.0) -> Probe:
-    return Probe("a", "m", kind, (0, 0, 0), 8.0, intensity, float(true), float(made))
+def probe(kind: str, true: int | float, made: int | float, intensity: int | float = 1.0) -> Probe:
+    return Probe("a", "m", kind, (0, 0, 0), 8.0, float(intensity), float(true), float(made))
 
 
 def test_kept_is_a_slope_through_the_origin() -> None:

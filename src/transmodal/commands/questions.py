@@ -49,9 +49,9 @@ class Lesions:
     """Folders of runs, or NAME=FOLDER; those with one name are folds of one method."""
     out: Path | None = None
     """Folder for lesions.html, .md, .json, .csv; by default that of the only run."""
-    diameters: tuple[float, ...] = (4, 8, 12)
+    diameters: tuple[float, ...] = (4.0, 8.0, 12.0)
     """In mm."""
-    intensities: tuple[float, ...] = (0.25, 0.5, 1)
+    intensities: tuple[float, ...] = (0.25, 0.5, 1.0)
     """1: a full lesion in a phantom, three tenths of the source's window elsewhere."""
     count: int = 4
     """Lesions in each case."""
