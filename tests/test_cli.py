@@ -199,7 +199,10 @@ def test_options_are_frozen() -> None:
         "import": ["force", "out", "settings", "source", "tree", "voice"],
         "prepare": ["dataset", "mask_tool", "out", "settings", "voice", "workers"],
         "train": ["device", "force", "out", "recipe", "resume", "settings", "voice"],
-        "synthesize": ["device", "force", "images", "mask", "model", "out", "settings", "stacks", "voice"],
+        "calibrate": ["data", "device", "part", "run_folder", "voice"],
+        "synthesize": [
+            *("device", "force", "images", "interval", "mask", "model", "out", "settings", "stacks", "voice"),
+        ],
         "evaluate": [
             *("data_range", "features", "labels", "mask", "method", "out", "passport"),
             *("prediction", "reference", "target", "voice"),

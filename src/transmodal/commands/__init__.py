@@ -9,6 +9,7 @@ from transmodal.commands.data import Audit, Import, Plan, Prepare
 from transmodal.commands.questions import Agreement, Lesions, Overlap, Probe
 from transmodal.commands.runs import (
     Benchmark,
+    Calibrate,
     Card,
     Compare,
     Demo,
@@ -27,6 +28,7 @@ COMMANDS = (
     Plan,
     Prepare,
     Train,
+    Calibrate,
     Synthesize,
     Evaluate,
     Compare,
@@ -51,6 +53,7 @@ Command = (
     | Plan
     | Prepare
     | Train
+    | Calibrate
     | Synthesize
     | Evaluate
     | Compare

@@ -58,6 +58,26 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Calibrate:
+    """Learn from held-out people how far a run's model errs, so that synthesize can write intervals."""
+
+    run_folder: Positional[Path]
+    """Folder of the run; model/calibration.json and reliability.png are written into it."""
+    data: Path | None = None
+    """A prepared dataset of people that were not trained on; by default the run's own."""
+    part: Literal["test", "val"] = "test"
+    """Of the run's people. The weights were chosen on val: what it says is a little too good."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.experiment.calibrate import calibrate
+
+        print(calibrate(self.run_folder, self.data, part=self.part, device=self.device))
+
+
+@dataclass(frozen=True)
 class Synthesize:
     """Make the missing scan, on exactly the grid of the one that is given."""
 
@@ -76,7 +96,9 @@ class Synthesize:
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     force: bool = False
-    """Overwrite files that exist."""
+    """Overwrite files that exist; and go on with a scan unlike those that the model was trained on."""
+    interval: float = 0.0
+    """Also write *_lower and *_upper volumes that hold this share of the voxels (0.9); see calibrate."""
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:
@@ -84,7 +106,7 @@ class Synthesize:
 
         for path in synthesize_paths(
             self.model, self.images, self.out, mask=self.mask, settings=self.settings,
-            device=self.device, force=self.force, stacks=self.stacks,
+            device=self.device, force=self.force, stacks=self.stacks, interval=self.interval,
         ):  # fmt: skip
             print(path)
 

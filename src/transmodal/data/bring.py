@@ -19,6 +19,7 @@ from transmodal.data.grid import Grid
 from transmodal.data.intensity import IntensityFit, fit, spec_for
 from transmodal.data.modality import modality
 from transmodal.data.register import Kind, Moved, aligned
+from transmodal.data.traits import traits
 from transmodal.data.volume import Volume
 from transmodal.errors import InputError, RecipeError, nearest
 from transmodal.progress import warn
@@ -135,7 +136,8 @@ class Brought:
         fits: modality → intensity fit.
         grid: RAS+; that of the images, the mask and the labels.
         seen: True where every image has a field of view; outside it some hold a filling value.
-        facts: modality → grid on input and intensities where the fit was made (:mod:`.fingerprint`).
+        facts: modality → grid on input and intensities where the fit was made (:mod:`.fingerprint`), and
+            ``traits`` (:mod:`.traits`).
         moved: modality → how it was registered.
     """
 
@@ -202,6 +204,7 @@ def bring(
         source, within = (image, own[name]) if name in own else (out[name], where & here)
         fits[name] = fit(spec, source.data, within, image.name)
         facts[name] = describe(images[name].grid, source.data[:, within])
+        facts[name]["traits"] = traits(source, within, fits[name])
     drawn = None if labels is None else resample_labels(labels, grid).data
     return Brought(out, where, drawn, fits, grid, seen, facts, moved)
 

@@ -9,7 +9,7 @@ from jaxtyping import Shaped
 from transmodal.data.grid import Grid
 
 PERCENTILES = (0.5, 5.0, 50.0, 95.0, 99.5)
-FORMAT = "transmodal.fingerprint/1"
+FORMAT = "transmodal.fingerprint/2"
 
 
 def describe(grid: Grid, values: Shaped[np.ndarray, "..."]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from transmodal.data import slabs
 from transmodal.data.bring import Brought, PrepareSettings, bring
 from transmodal.data.files import clear_leftovers, fingerprint, is_same, read_json, write_json
-from transmodal.data.fingerprint import collect
+from transmodal.data.fingerprint import FORMAT, collect
 from transmodal.data.layout import CaseFiles, find_cases, is_drawn
 from transmodal.data.mask_tool import check, mask_by
 from transmodal.data.prepared import PreparedCase, PreparedDataset, is_prepared, write_case, write_dataset
@@ -163,10 +163,11 @@ def _made_from(job: Job) -> dict[str, Any]:
 
 
 def _how(job: Job) -> dict[str, Any]:
-    """The settings, the table's row, and the program that drew its mask."""
+    """The settings, the table's row, the program that drew its mask, and which facts are kept."""
     how = {k: v for k, v in job.settings.to_dict().items() if k not in ("exclude", "modalities", "entities")}
     tool = job.mask_tool if job.case.mask is None else ""
-    return {"settings": how, "row": [job.case.subject, job.case.split, job.case.facts], "mask_tool": tool}
+    row = [job.case.subject, job.case.split, job.case.facts]
+    return {"settings": how, "row": row, "mask_tool": tool, "facts": FORMAT}
 
 
 def _files(job: Job) -> dict[str, list[Path]]:

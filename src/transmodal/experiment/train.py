@@ -1,6 +1,6 @@
 """train(): from a recipe to a run's folder with a model that was judged against the floors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch import nn
 from transmodal import progress, registry
 from transmodal.data.intensity import IntensityFit, pool
 from transmodal.data.loader import Loader
+from transmodal.data.prepared import PreparedCase
 from transmodal.errors import RecipeError
 from transmodal.evaluation.summary import summarise
 from transmodal.experiment.card import with_results
@@ -20,6 +21,8 @@ from transmodal.experiment.price import price
 from transmodal.experiment.run import Run, start
 from transmodal.inference.model import Model, load_model, save_model
 from transmodal.inference.predict import tile_size
+from transmodal.inference.profile import Profile
+from transmodal.inference.profile import learn as learn_profile
 from transmodal.inference.synthesize import pick_device
 from transmodal.inference.tiles import cover
 from transmodal.machine import PeakMemory, versions
@@ -187,8 +190,19 @@ def as_model(method: Method, run: Run, step: int) -> Model:
         inference=recipe.inference,
         fits=fits,
         spacing=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        profiles=profiles(cases),
         about=about,
     )
+
+
+def profiles(cases: Sequence[PreparedCase]) -> dict[str, Profile]:
+    """What the images of each modality have in common; none for data of an older version."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for case in cases:
+        for name, stored in case.record["modalities"].items():
+            if "traits" in stored["facts"]:
+                found.setdefault(name, []).append(stored["facts"]["traits"])
+    return {name: learn_profile(traits) for name, traits in found.items()}
 
 
 def _demand_weights(recipe: Recipe) -> None:

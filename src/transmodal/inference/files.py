@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transmodal import __version__, progress
@@ -11,15 +11,37 @@ from transmodal.data.files import read_json, write_json
 from transmodal.data.layout import find_cases
 from transmodal.data.modality import modality
 from transmodal.data.stacks import SIDECAR
-from transmodal.data.volume import SUFFIXES, Volume, is_series, read_volume, stem, write_volume
+from transmodal.data.volume import SUFFIXES, is_series, read_volume, stem, write_volume
 from transmodal.data.write_stack import check_plane, write_stack
 from transmodal.errors import InputError, PartialFailure, RecipeError, Refused, TransmodalError
 from transmodal.inference.model import Model, load_model
 from transmodal.inference.predict import InferenceSettings
-from transmodal.inference.synthesize import LABEL, describe, pick_device, synthesize_volumes
+from transmodal.inference.synthesize import (
+    LABEL,
+    Synthetic,
+    check_interval,
+    describe,
+    pick_device,
+    synthesize_volumes,
+)
 from transmodal.schema import make, override, plain
 
 DISCLAIMER = "Synthetic image. For research only; not for diagnosis or treatment."
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of every case.
+
+    Attributes:
+        force: overwrite volumes that exist, and go on where the guard refuses a scan.
+        stacks: planes in which each volume is also written as a folder of PNG slices.
+        interval: share of a person's voxels that lower and upper volumes are to hold; 0 for none.
+    """
+
+    force: bool = False
+    stacks: Sequence[str] = ()
+    interval: float = 0.0
 
 
 def synthesize_paths(
@@ -32,6 +54,7 @@ def synthesize_paths(
     device: str = "auto",
     force: bool = False,
     stacks: Sequence[str] = (),
+    interval: float = 0.0,
 ) -> list[Path]:
     """Synthesise from files, or from a folder or table of cases.
 
@@ -43,27 +66,32 @@ def synthesize_paths(
         mask: the head, for a single case.
         settings: ``key=value`` words for the model's ``[inference]`` table.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        force: overwrite volumes that exist.
+        force: overwrite volumes that exist, and go on where the guard refuses a scan.
         stacks: planes (``axial``, ``coronal``, ``sagittal``) in which each volume is also written as a folder of
             PNG slices, ``NAME_axial``.
+        interval: share of a person's voxels that further volumes ``*_lower`` and ``*_upper`` hold; 0 for none.
 
     Returns:
         The volumes and folders written.
 
     Raises:
         PartialFailure: some cases of a batch failed; the others are written.
-        Refused: an output exists and ``force`` is False.
+        Refused: an output exists, or a scan is not of the kind that the model was trained on, and ``force`` is
+            False; or intervals that the model's calibration cannot promise, whatever ``force`` says.
     """
     for plane in stacks:
         check_plane(plane)
     loaded = load_model(model, pick_device(device))
     chosen = make(InferenceSettings, override(plain(loaded.inference), settings), "inference")
     loaded = replace(loaded, inference=chosen)
+    wish = Wish(force, stacks, interval)
+    if interval:
+        check_interval(loaded, interval)
     if len(images) == 1 and "=" not in images[0] and _is_batch(Path(images[0])):
         if mask is not None:
             raise RecipeError("--mask goes with a single case; for a batch add a mask column or mask files to it")
-        return _batch(loaded, Path(images[0]), out, force, stacks)
-    return _one(loaded, _assign(loaded, images), mask, _targets(loaded, images, out), force, stacks)
+        return _batch(loaded, Path(images[0]), out, wish)
+    return _one(loaded, _assign(loaded, images), mask, _targets(loaded, images, out), wish)
 
 
 def _is_batch(path: Path) -> bool:
@@ -106,7 +134,7 @@ def _targets(model: Model, words: Sequence[str], out: Path) -> dict[str, Path]:
     return {target: out / f"{stem(first)}_synth-{target}.nii.gz" for target in targets}
 
 
-def _batch(model: Model, dataset: Path, out: Path, force: bool, stacks: Sequence[str]) -> list[Path]:
+def _batch(model: Model, dataset: Path, out: Path, wish: Wish) -> list[Path]:
     if out.name.endswith(SUFFIXES) or out.is_file():
         raise RecipeError(f"--out {out}: a batch is written into a folder; give a folder's name")
     cases = find_cases(dataset, model.prepare.entities)
@@ -116,6 +144,7 @@ def _batch(model: Model, dataset: Path, out: Path, force: bool, stacks: Sequence
         write_json(out / bids.DESCRIPTION, bids.description(name, __version__, root))
     written: list[Path] = []
     failures: dict[str, str] = {}
+    refused = 0
     for case in progress.track(cases, "synthesising"):
         progress.note(case.name)
         images = {name: case.images[name] for name in model.task.sources if name in case.images}
@@ -127,12 +156,14 @@ def _batch(model: Model, dataset: Path, out: Path, force: bool, stacks: Sequence
             for target in model.task.targets
         }  # fmt: skip
         try:
-            written += _one(model, images, case.mask, targets, force, stacks, root)
+            written += _one(model, images, case.mask, targets, wish, root)
         except TransmodalError as problem:
             failures[case.name] = str(problem)
+            refused += isinstance(problem, Refused)
             progress.warn(f"{case.name}: {problem}")
     if failures and not written:
-        raise InputError(
+        kind = Refused if refused == len(cases) else InputError
+        raise kind(
             f"{dataset}: none of {len(cases)} cases could be done; the first: {next(iter(failures.values()))}"
         )
     if failures:
@@ -150,13 +181,14 @@ def _one(
     images: dict[str, Path],
     mask: Path | None,
     targets: dict[str, Path],
-    force: bool,
-    stacks: Sequence[str] = (),
+    wish: Wish,
     root: Path | None = None,
 ) -> list[Path]:
     """One case; ``root`` is the BIDS data set that it belongs to, for links to its sources."""
-    folders = [_stack_of(path, plane) for path in targets.values() for plane in stacks]
-    there = [path for path in [*targets.values(), *folders] if path.exists()]
+    folders = [_stack_of(path, plane) for path in targets.values() for plane in wish.stacks]
+    ends = {target: (_beside(path, "lower"), _beside(path, "upper")) for target, path in targets.items()}
+    limits = [path for pair in ends.values() for path in pair] if wish.interval else []
+    there = [path for path in (*targets.values(), *limits, *folders) if path.exists()]
     given = [path for path in (*images.values(), mask) if path is not None and path.exists()]
     for path in there:
         if any(path.samefile(one) for one in given):
@@ -164,22 +196,30 @@ def _one(
                 f"{path}: is one of the images given, and --force does not replace a scan by a guess; "
                 "choose another --out"
             )
-    if there and not force:
+    if there and not wish.force:
         raise Refused(f"{there[0]}: exists already; add --force to overwrite it, or choose another --out")
     started = time.monotonic()
     volumes = {name: read_volume(path) for name, path in images.items()}
     head = None if mask is None else read_volume(mask, label=True)
-    made = synthesize_volumes(model, volumes, head)
+    made = synthesize_volumes(model, volumes, head, force=wish.force, interval=wish.interval)
     seconds = time.monotonic() - started
     sources = {name: _spelt(path, root) for name, path in images.items()}
     for target, path in targets.items():
         kind = modality(target)
-        write_volume(made[target], path, dtype=kind.dtype, description=describe(model, target))
-        write_json(path.with_name(f"{stem(path)}.json"), _sidecar(model, target, sources, made[target], seconds))
-        for plane in stacks:
+        write_volume(made.volumes[target], path, dtype=kind.dtype, description=describe(model, target))
+        write_json(path.with_name(f"{stem(path)}.json"), _sidecar(model, target, sources, made, seconds))
+        for which, volume, at in zip(
+            ("lower", "upper"), made.intervals.get(target, ()), ends[target], strict=False
+        ):
+            write_volume(volume, at, dtype=kind.dtype, description=f"{describe(model, target)} {which}")
+            limit = {"Limit": which, "Holds": wish.interval, "CalibratedOn": _people(model)}
+            write_json(
+                at.with_name(f"{stem(at)}.json"), {**_sidecar(model, target, sources, made, seconds), **limit}
+            )
+        for plane in wish.stacks:
             about = {"Synthetic": True, "Description": describe(model, target), "Disclaimer": DISCLAIMER}
-            write_stack(made[target], _stack_of(path, plane), plane, about)
-    return [*targets.values(), *folders]
+            write_stack(made.volumes[target], _stack_of(path, plane), plane, about)
+    return [*targets.values(), *limits, *folders]
 
 
 def _stack_of(path: Path, plane: str) -> Path:
@@ -194,6 +234,17 @@ def _stack_of(path: Path, plane: str) -> Path:
     return folder
 
 
+def _beside(path: Path, which: str) -> Path:
+    """Where a lower or upper volume is written; BIDS names keep their suffix."""
+    if "_desc-synth_" in path.name:
+        return path.with_name(path.name.replace("_desc-synth_", f"_desc-synth{which}_"))
+    return path.with_name(path.name.replace(stem(path), f"{stem(path)}_{which}", 1))
+
+
+def _people(model: Model) -> int:
+    return 0 if model.calibration is None else model.calibration.people
+
+
 def _spelt(path: Path, root: Path | None) -> str:
     """A source as a sidecar names it: by a BIDS URI where it lies in the data set."""
     if root is not None and path.resolve().is_relative_to(root.resolve()):
@@ -202,9 +253,10 @@ def _spelt(path: Path, root: Path | None) -> str:
 
 
 def _sidecar(
-    model: Model, target: str, sources: dict[str, str], volume: Volume, seconds: float
+    model: Model, target: str, sources: dict[str, str], made: Synthetic, seconds: float
 ) -> dict[str, object]:
     """What must be known of a synthetic volume by whoever finds it."""
+    volume = made.volumes[target]
     return {
         "Synthetic": True,
         "Description": f"{LABEL} {target}",
@@ -216,6 +268,10 @@ def _sidecar(
             "SHA256": model.sha256,
             "Licence": model.about.get("licence", "not stated"),
             "Pretrained": model.about.get("pretrained", []),
+        },
+        "Guard": {
+            "Compared": list(made.differences),
+            "Differences": {k: v for k, v in made.differences.items() if v},
         },
         "Units": modality(target).unit,
         "ValueRange": [float(volume.data.min()), float(volume.data.max())],

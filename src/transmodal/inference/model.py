@@ -4,6 +4,7 @@
 
     weights.safetensors   what ``translate`` needs, nothing else
     model.json            method, task, sampling, intensity fits, units, versions, sha256 of the weights, licence
+    calibration.json      what turns a spread into intervals, once ``transmodal calibrate`` has written it
     README.md             the model card
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from transmodal import progress
 from transmodal.data.bring import PrepareSettings
 from transmodal.data.files import new_folder, read_json, write_bytes, write_json, write_text
 from transmodal.data.intensity import IntensityFit
@@ -20,7 +22,9 @@ from transmodal.data.sampling import Sampling
 from transmodal.data.task import Task
 from transmodal.errors import InputError
 from transmodal.inference.card import opening
+from transmodal.inference.conformal import Calibration
 from transmodal.inference.predict import InferenceSettings
+from transmodal.inference.profile import Profile
 from transmodal.schema import make, plain
 
 FORMAT = "transmodal-model-1"
@@ -42,6 +46,8 @@ class Model:
         fits: target → how its normalised values become physical ones again (fitted on the training cases).
         spacing: median voxel size of the training cases in mm.
         sha256: of the weights.
+        profiles: modality → what its training images have in common, for the guard; empty in older models.
+        calibration: what intervals need; None before ``transmodal calibrate``.
         about: everything else in ``model.json``: versions, training data facts, licence, units.
     """
 
@@ -55,6 +61,8 @@ class Model:
     fits: Mapping[str, IntensityFit]
     spacing: tuple[float, float, float]
     sha256: str = ""
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    calibration: Calibration | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -73,12 +81,15 @@ def save_model(model: Model, folder: Path) -> None:
         "inference": plain(model.inference),
         "fits": {name: fit.to_dict() for name, fit in model.fits.items()},
         "spacing_mm": list(model.spacing),
+        "profiles": {name: profile.to_dict() for name, profile in model.profiles.items()},
         "sha256": hashlib.sha256(weights).hexdigest(),
         "about": plain(model.about),
     }
     with new_folder(folder) as fresh:
         write_bytes(fresh / "weights.safetensors", weights)
         write_text(fresh / "README.md", opening(facts))
+        if model.calibration is not None:
+            write_json(fresh / "calibration.json", model.calibration.to_dict())
         write_json(fresh / "model.json", facts)
 
 
@@ -123,8 +134,26 @@ def load_model(path: Path | str, device: Any = "cpu") -> Model:
         fits={name: IntensityFit.from_dict(fit) for name, fit in facts["fits"].items()},
         spacing=tuple(facts["spacing_mm"]),
         sha256=digest,
+        profiles={name: Profile.from_dict(one) for name, one in facts.get("profiles", {}).items()},
+        calibration=_calibration(folder / "calibration.json", digest),
         about=facts["about"],
     )
+
+
+def save_calibration(calibration: Calibration, path: Path) -> None:
+    """Write ``calibration.json`` into a model's folder (or a run's that holds one)."""
+    write_json(_find(path) / "calibration.json", calibration.to_dict())
+
+
+def _calibration(path: Path, digest: str) -> Calibration | None:
+    """None where there is none, or where it is of other weights."""
+    if not path.exists():
+        return None
+    found = Calibration.from_dict(read_json(path), str(path))
+    if found.sha256 != digest:
+        progress.warn(f"{path}: was made for other weights and is not used; run transmodal calibrate again")
+        return None
+    return found
 
 
 def _find(path: Path) -> Path:

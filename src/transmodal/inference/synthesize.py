@@ -5,7 +5,8 @@ physical units, resamples to the input's grid and copies its header geometry bit
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,38 @@ import numpy as np
 from transmodal import progress
 from transmodal.data.bring import bring
 from transmodal.data.geometry import resample
+from transmodal.data.grid import Grid
 from transmodal.data.modality import modality
 from transmodal.data.volume import Volume, from_image, to_image
-from transmodal.errors import InputError, RecipeError
+from transmodal.errors import InputError, RecipeError, Refused
+from transmodal.inference.conformal import Calibration
+from transmodal.inference.guard import watch
 from transmodal.inference.model import Model
 from transmodal.inference.predict import predict
+from transmodal.inference.spread import spread
+from transmodal.schema import plain
 
 LABEL = "SYNTHETIC"
 """How the description of every synthetic volume starts."""
 
 
-def synthesize(model: Model, images: Any, *, mask: Any = None) -> Any:
+@dataclass(frozen=True, eq=False)
+class Synthetic:
+    """What was made of one case.
+
+    Attributes:
+        volumes: target → volume on the grid of the first image, in physical units.
+        differences: source → what sets it apart from the training's images (:mod:`.guard`), for those that could
+            be compared.
+        intervals: target → lower and upper volumes, if they were asked for.
+    """
+
+    volumes: dict[str, Volume]
+    differences: dict[str, list[str]] = field(default_factory=dict)
+    intervals: dict[str, tuple[Volume, Volume]] = field(default_factory=dict)
+
+
+def synthesize(model: Model, images: Any, *, mask: Any = None, force: bool = False) -> Any:
     """Make the model's target from nibabel images.
 
     Args:
@@ -31,6 +53,7 @@ def synthesize(model: Model, images: Any, *, mask: Any = None) -> Any:
         images: one nibabel image; a sequence in the order of ``model.task.sources``; or a mapping by name,
             from which a source may be left out if the method handles missing ones.
         mask: an image on the same grid that is larger than 0 in the head; found in the first source if None.
+        force: go on, with a warning, where a scan is not of the kind that the model was trained on.
 
     Returns:
         A nibabel image on the grid of the first image, in physical units (HU, FA …), its header marked
@@ -39,10 +62,11 @@ def synthesize(model: Model, images: Any, *, mask: Any = None) -> Any:
     Raises:
         InputError: images that cannot be used (see :func:`transmodal.data.volume.read_volume`), sources on
             different grids, an empty mask.
+        Refused: a scan that the model was not trained for (:mod:`.guard`).
     """
     volumes = {name: from_image(image, name) for name, image in _by_name(model, images).items()}
     head = None if mask is None else from_image(mask, "mask", label=True)
-    made = synthesize_volumes(model, volumes, head)
+    made = synthesize_volumes(model, volumes, head, force=force).volumes
     stored = {
         name: to_image(volume, dtype=modality(name).dtype, description=describe(model, name))
         for name, volume in made.items()
@@ -51,34 +75,92 @@ def synthesize(model: Model, images: Any, *, mask: Any = None) -> Any:
 
 
 def synthesize_volumes(
-    model: Model, images: Mapping[str, Volume], mask: Volume | None = None
-) -> dict[str, Volume]:
-    """The same for Volumes; target → volume on the grid of the first image, in physical units."""
+    model: Model,
+    images: Mapping[str, Volume],
+    mask: Volume | None = None,
+    *,
+    force: bool = False,
+    interval: float = 0.0,
+) -> Synthetic:
+    """The same for Volumes.
+
+    Args:
+        model: from :func:`transmodal.load_model`.
+        images: source → image.
+        mask: the head.
+        force: go on where the guard refuses.
+        interval: share of a person's voxels that lower and upper volumes are to hold (:mod:`.conformal`); 0 for
+            none.
+
+    Raises:
+        Refused: see :func:`synthesize`; or an interval that the model's calibration cannot promise.
+    """
     check_sources(model, images, mask)
+    calibration = check_interval(model, interval) if interval else None
     name, first = next(iter(images.items()))
     brought = bring(dict(images), _as_at_inference(model, name), mask=mask)
+    names = {source: image.name for source, image in images.items()}
+    differences = watch(model.profiles, brought.facts, brought.fits, model.prepare.spacings, names, force=force)
     _warn_of_spacing(model, brought.grid.spacing, first.name)
-    fills = {target: fit.background for target, fit in model.fits.items()}
-    answer = predict(
-        model.method,
-        model.task,
-        {source: volume.data for source, volume in brought.images.items()},
-        brought.fits,
-        brought.mask,
-        model.sampling,
-        model.inference,
-        fill=next(iter(fills.values())),
-        case=first.name,
-    )
-    made, start = {}, 0
+    sources = {source: volume.data for source, volume in brought.images.items()}
+    asked = (model.method, model.task, sources, brought.fits, brought.mask, model.sampling, model.inference)
+    fill = next(iter(model.fits.values())).background
+    answer = predict(*asked, fill=fill, case=first.name)
+    home = [partial(_at_home, model, target, grid=brought.grid, to=first.grid) for target in model.task.targets]
+    parts = parts_of(model)
+    made = {target: put(answer[parts[target]]) for target, put in zip(parts, home, strict=True)}
+    intervals = {}
+    if calibration is not None:
+        width = spread(answer, *asked, fill=fill, case=first.name)
+        for target, put in zip(parts, home, strict=True):
+            low, high = calibration.bounds(target, answer[parts[target]], width[parts[target]], interval)
+            intervals[target] = (put(low), put(high))
+    return Synthetic(made, differences, intervals)
+
+
+def check_interval(model: Model, share: float) -> Calibration:
+    """The calibration, if it can promise intervals that hold ``share`` of a person's voxels.
+
+    Raises:
+        Refused: the model was not calibrated, with these settings, or with enough people.
+    """
+    found = model.calibration
+    if found is None:
+        raise Refused(
+            f"--interval {share:g}: the model was never calibrated, so nothing says how far it errs; run "
+            "transmodal calibrate RUN, with people that it was not trained on"
+        )
+    if found.inference != settings_that_matter(model):
+        raise Refused(
+            f"--interval {share:g}: the model was calibrated with other [inference] settings; leave --set out, or "
+            "calibrate with these"
+        )
     for target in model.task.targets:
-        fit, channels = model.fits[target], modality(target).channels
-        values = fit.invert(answer[start : start + channels]).astype(np.float32)
+        found.reach(target, share)
+    return found
+
+
+def settings_that_matter(model: Model) -> dict[str, Any]:
+    """Of the ``[inference]`` settings, those that an answer depends on."""
+    return {key: value for key, value in plain(model.inference).items() if key != "batch_size"}
+
+
+def parts_of(model: Model) -> dict[str, slice]:
+    """Target → its channels in an answer."""
+    found, start = {}, 0
+    for target in model.task.targets:
+        channels = modality(target).channels
+        found[target] = slice(start, start + channels)
         start += channels
-        volume = Volume(values, brought.grid, f"{LABEL.lower()} {target}")
-        empty = float(fit.invert(np.array([fit.background], dtype=np.float32))[0])
-        made[target] = resample(volume, first.grid, order=model.inference.interpolation, fill=empty)
-    return made
+    return found
+
+
+def _at_home(model: Model, target: str, values: np.ndarray, grid: Grid, to: Grid) -> Volume:
+    """Normalised values of a target in its units, on the grid of the scan that was given."""
+    fit = model.fits[target]
+    volume = Volume(fit.invert(values).astype(np.float32), grid, f"{LABEL.lower()} {target}")
+    empty = float(fit.invert(np.array([fit.background], dtype=np.float32))[0])
+    return resample(volume, to, order=model.inference.interpolation, fill=empty)
 
 
 def check_sources(model: Model, images: Mapping[str, Volume], mask: Volume | None = None) -> None:

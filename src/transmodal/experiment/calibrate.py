@@ -1,0 +1,96 @@
+"""calibrate(): what a run's model gets wrong on people it never saw, as a promise about the next one."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from transmodal import progress
+from transmodal.data.files import write_bytes
+from transmodal.data.prepared import PreparedCase, PreparedDataset
+from transmodal.errors import InputError
+from transmodal.experiment.run import Run, open_run
+from transmodal.inference.conformal import Calibration, calibrated
+from transmodal.inference.model import Model, load_model, save_calibration
+from transmodal.inference.predict import predict
+from transmodal.inference.spread import spread
+from transmodal.inference.synthesize import parts_of, pick_device, settings_that_matter
+from transmodal.reporting.reliability import reliability_chart, reliability_table
+
+MOST_VOXELS = 50_000
+"""Of a person that are kept; evenly chosen, their distribution is the same."""
+
+
+def calibrate(
+    folder: Path, data: Path | None = None, *, part: Literal["test", "val"] = "test", device: str = "auto"
+) -> str:
+    """Calibrate the intervals of a run's model.
+
+    Args:
+        folder: of the run; ``model/calibration.json`` and ``reliability.png`` are written into it.
+        data: a prepared dataset of further people; by default the run's own.
+        part: of the run's split. The weights were chosen on ``val``, so what it says is a little too good.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Returns:
+        A table, as Markdown: what the intervals of each share held of people who had no vote.
+
+    Raises:
+        InputError: too few people, or some that the model was trained on.
+    """
+    run = open_run(folder)
+    model = load_model(folder / "model", pick_device(device))
+    found = measured(model, _cases(run, data, part))
+    save_calibration(found, folder)
+    write_bytes(folder / "reliability.png", reliability_chart(found.reliability))
+    return (
+        f"{reliability_table(found.reliability)}\n\n{found.people} people; shares up to {found.most:.3f} can be "
+        "promised, as the mean over people like these."
+    )
+
+
+def measured(model: Model, cases: Sequence[PreparedCase]) -> Calibration:
+    """The calibration of a model on cases that have its sources and targets."""
+    parts = parts_of(model)
+    residuals: dict[str, list[np.ndarray]] = {target: [] for target in parts}
+    spreads: dict[str, list[np.ndarray]] = {target: [] for target in parts}
+    for case in progress.track(cases, "calibrating"):
+        progress.note(case.name)
+        images = {n: case.values(n) for n in model.task.sources if n in case.modalities}
+        mask = np.asarray(case.mask(), dtype=bool)
+        asked = (model.method, model.task, images, case.fits, mask, model.sampling, model.inference)
+        fill = next(iter(model.fits.values())).background
+        answer = predict(*asked, fill=fill, case=case.name)
+        width = spread(answer, *asked, fill=fill, case=case.name)
+        keep = _evenly(int(mask.sum()))
+        for target, part in parts.items():
+            truth = case.fits[target].apply(np.asarray(case.values(target)))
+            residuals[target].append((truth - answer[part])[:, mask][:, keep])
+            spreads[target].append(width[part][:, mask][:, keep])
+    found = calibrated(residuals, spreads)
+    return replace(found, sha256=model.sha256, inference=settings_that_matter(model))
+
+
+def _cases(run: Run, data: Path | None, part: str) -> list[PreparedCase]:
+    if data is None:
+        names = {"test": run.split.test, "val": run.split.val}[part]
+        return _one_each([run.dataset.case(name) for name in names])
+    known = {run.dataset.case(name).subject for name in (*run.split.train, *run.split.val, *run.halves)}
+    dataset = PreparedDataset.open(data)
+    wanted = {*run.recipe.data.sources, *run.recipe.data.targets}
+    cases = [case for case in map(dataset.case, dataset.names) if wanted <= set(case.modalities)]
+    seen = [case.name for case in cases if case.subject in known]
+    if seen:
+        raise InputError(f"{data}: the model was trained or chosen on {', '.join(seen[:5])}; leave them out")
+    return _one_each(cases)
+
+
+def _one_each(cases: Sequence[PreparedCase]) -> list[PreparedCase]:
+    """The first case of every person: people are exchangeable, two scans of one are not."""
+    return list({case.subject: case for case in reversed(cases)}.values())[::-1]
+
+
+def _evenly(count: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, MOST_VOXELS)).round().astype(int))
