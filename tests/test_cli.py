@@ -201,7 +201,8 @@ def test_options_are_frozen() -> None:
         "train": ["device", "force", "out", "recipe", "resume", "settings", "voice"],
         "calibrate": ["data", "device", "part", "run_folder", "voice"],
         "synthesize": [
-            *("device", "force", "images", "interval", "mask", "model", "out", "settings", "stacks", "voice"),
+            *("device", "engine", "force", "images", "interval", "mask", "model", "out", "settings", "stacks"),
+            "voice",
         ],
         "evaluate": [
             *("data_range", "features", "labels", "mask", "method", "out", "passport"),
@@ -216,6 +217,7 @@ def test_options_are_frozen() -> None:
         "overlap": ["names", "out", "real", "synthetic", "truth", "voice"],
         "probe": ["device", "out", "runs", "slices", "voice"],
         "report": ["folder", "out", "voice"],
+        "export": ["force", "images", "model", "onnx", "out", "voice"],
         "download": ["name", "to", "voice"],
         "list": ["json"],
         "show": ["json", "method", "settings"],

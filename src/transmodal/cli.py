@@ -14,10 +14,14 @@ import tyro
 
 from transmodal import __version__, progress
 from transmodal.commands import COMMANDS, Command, Voice
-from transmodal.errors import InputError, TransmodalError
+from transmodal.errors import InputError, RecipeError, TransmodalError
 
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 """What a disk answers that is full, read-only, somebody else's or dying."""
+
+
+_TRAINING = ("torch", "lightning_fabric", "safetensors", "matplotlib")
+"""What comes with the extra ``train``."""
 
 
 def parse(words: list[str] | None = None) -> Command:
@@ -63,6 +67,11 @@ def run(words: list[str] | None = None) -> int:
         where = f"{problem.filename}: " if problem.filename else ""
         again = "what was finished before is whole; make room or choose another --out, and run it again"
         return _fail(f"{where}cannot be written ({problem.strerror}); {again}", InputError.exit_code)
+    except ModuleNotFoundError as problem:
+        if problem.name not in _TRAINING:
+            return _internal(problem)
+        extra = "pip install 'transmodal[train]' (an exported model is used without it)"
+        return _fail(f"this needs {problem.name}, which is not installed: {extra}", RecipeError.exit_code)
     except Exception as problem:
         return _internal(problem)
     return 0

@@ -3,6 +3,7 @@
 ::
 
     TransmodalError             1  something inside went wrong
+    ├── Diverged                1  a loss or a gradient became NaN or infinite
     ├── RecipeError             2  a recipe, an option or a word on the command line is wrong
     ├── InputError              3  a file or a folder that was given cannot be used
     ├── PartialFailure          4  some cases of a batch failed; the others are written
@@ -14,12 +15,25 @@ Ctrl-C ends a command with 130, as shells expect.
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class TransmodalError(Exception):
     """Something inside went wrong; all errors below are of this kind."""
 
     exit_code = 1
+
+
+class Diverged(TransmodalError):
+    """A loss or a gradient became NaN or infinite.
+
+    Attributes:
+        turn: where in the training (:class:`transmodal.training.divergence.Turn`).
+    """
+
+    def __init__(self, message: str, turn: Any):
+        super().__init__(message)
+        self.turn = turn
 
 
 class RecipeError(TransmodalError):

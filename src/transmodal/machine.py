@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 REQUIRED = ("torch", "lightning-fabric", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "matplotlib")
-OPTIONAL = {"tensorboard": "track", "nilearn": "phantom"}
+OPTIONAL = {"tensorboard": "track", "nilearn": "phantom", "onnxruntime": "runtime", "onnxscript": "export"}
 """Package → the extra that brings it."""
 
 

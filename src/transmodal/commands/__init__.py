@@ -6,6 +6,7 @@ to stderr.
 
 from transmodal.commands.about import Doctor, Download, List, Show
 from transmodal.commands.data import Audit, Import, Plan, Prepare
+from transmodal.commands.handover import Export
 from transmodal.commands.questions import Agreement, Lesions, Overlap, Probe
 from transmodal.commands.runs import (
     Benchmark,
@@ -40,6 +41,7 @@ COMMANDS = (
     Probe,
     Card,
     Report,
+    Export,
     Download,
     List,
     Show,
@@ -65,6 +67,7 @@ Command = (
     | Probe
     | Card
     | Report
+    | Export
     | Download
     | List
     | Show

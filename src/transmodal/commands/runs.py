@@ -95,6 +95,8 @@ class Synthesize:
     """Write each volume as folders of PNG slices as well: axial coronal"""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
+    engine: Literal["auto", "torch", "onnx"] = "auto"
+    """PyTorch, or ONNX Runtime for an exported model; auto takes the faster of those that are there."""
     force: bool = False
     """Overwrite files that exist; and go on with a scan unlike those that the model was trained on."""
     interval: float = 0.0
@@ -106,7 +108,7 @@ class Synthesize:
 
         for path in synthesize_paths(
             self.model, self.images, self.out, mask=self.mask, settings=self.settings,
-            device=self.device, force=self.force, stacks=self.stacks, interval=self.interval,
+            device=self.device, engine=self.engine, force=self.force, stacks=self.stacks, interval=self.interval,
         ):  # fmt: skip
             print(path)
 

@@ -31,6 +31,7 @@ from transmodal.metrics import METRICS
 from transmodal.nn.pretrained import Remembers, cache_root, frozen_networks, origins
 from transmodal.recipe import Recipe, load_recipe
 from transmodal.reporting.tables import markdown_table
+from transmodal.training.divergence import FOLDER, again
 from transmodal.training.loop import fit, make_fabric
 from transmodal.training.monitor import Monitor
 from transmodal.training.seed import seed_weights
@@ -123,6 +124,27 @@ def learn(run: Run, device: str, *, resume: bool = False) -> None:
         keep=lambda step: save_model(as_model(method, run, step), run.folder / "model"),
         resume=resume,
     )
+
+
+def replay(folder: Path | str) -> str:
+    """Do again the turn at which a training diverged (see :mod:`transmodal.training.divergence`).
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        Every term and the norm of the gradient, in a line each.
+
+    Raises:
+        InputError: the run left no dump.
+    """
+    run = open_run(Path(folder))
+    recipe = run.recipe
+    method = registry.build(recipe.method, recipe.task, recipe.arguments)
+    for network in frozen_networks(method):
+        network.load_weights()
+    values = again(run.folder / FOLDER, method, make_fabric(recipe.training, "cpu"))
+    return "\n".join(f"{name}: {value:.6g}" for name, value in values.items())
 
 
 def _better_side(monitor: str) -> bool:

@@ -14,7 +14,8 @@ from transmodal.data.stacks import SIDECAR
 from transmodal.data.volume import SUFFIXES, is_series, read_volume, stem, write_volume
 from transmodal.data.write_stack import check_plane, write_stack
 from transmodal.errors import InputError, PartialFailure, RecipeError, Refused, TransmodalError
-from transmodal.inference.model import Model, load_model
+from transmodal.inference.engine import Choice, engine_of, pick
+from transmodal.inference.model import WEIGHTS, Model, load_model, read_facts
 from transmodal.inference.predict import InferenceSettings
 from transmodal.inference.synthesize import (
     LABEL,
@@ -52,6 +53,7 @@ def synthesize_paths(
     mask: Path | None = None,
     settings: Sequence[str] = (),
     device: str = "auto",
+    engine: Choice = "auto",
     force: bool = False,
     stacks: Sequence[str] = (),
     interval: float = 0.0,
@@ -66,6 +68,7 @@ def synthesize_paths(
         mask: the head, for a single case.
         settings: ``key=value`` words for the model's ``[inference]`` table.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        engine: ``torch``, ``onnx`` for an exported graph, or ``auto`` for the faster of those that are there.
         force: overwrite volumes that exist, and go on where the guard refuses a scan.
         stacks: planes (``axial``, ``coronal``, ``sagittal``) in which each volume is also written as a folder of
             PNG slices, ``NAME_axial``.
@@ -81,17 +84,20 @@ def synthesize_paths(
     """
     for plane in stacks:
         check_plane(plane)
-    loaded = load_model(model, pick_device(device))
-    chosen = make(InferenceSettings, override(plain(loaded.inference), settings), "inference")
+    folder, facts = read_facts(model)
+    chosen = make(InferenceSettings, override(facts["inference"], settings), "inference")
+    picked = pick(engine, (folder / WEIGHTS).exists(), facts.get("onnx"), device, chosen.precision)
+    loaded = load_model(folder, pick_device(device) if picked == "torch" else "cpu", picked)
     loaded = replace(loaded, inference=chosen)
     wish = Wish(force, stacks, interval)
     if interval:
         check_interval(loaded, interval)
+    progress.say(f"computed by {engine_of(loaded.method)}, {chosen.precision}")
     if len(images) == 1 and "=" not in images[0] and _is_batch(Path(images[0])):
         if mask is not None:
             raise RecipeError("--mask goes with a single case; for a batch add a mask column or mask files to it")
         return _batch(loaded, Path(images[0]), out, wish)
-    return _one(loaded, _assign(loaded, images), mask, _targets(loaded, images, out), wish)
+    return _one(loaded, assign(loaded, images), mask, _targets(loaded, images, out), wish)
 
 
 def _is_batch(path: Path) -> bool:
@@ -99,8 +105,12 @@ def _is_batch(path: Path) -> bool:
     return (path.is_dir() and not is_series(path)) or path.suffix.lower() in (".tsv", ".csv")
 
 
-def _assign(model: Model, words: Sequence[str]) -> dict[str, Path]:
-    """Source → file, from words in order or by name."""
+def assign(model: Model, words: Sequence[str]) -> dict[str, Path]:
+    """Source → file, from words in order or by name.
+
+    Raises:
+        RecipeError: no word, too many, or a source that the model does not have.
+    """
     wanted = model.task.sources
     if not words:
         raise RecipeError(f"no image given; the model needs {', '.join(wanted)}")
@@ -276,5 +286,6 @@ def _sidecar(
         "Units": modality(target).unit,
         "ValueRange": [float(volume.data.min()), float(volume.data.max())],
         "Inference": plain(model.inference),
+        "Engine": engine_of(model.method),
         "Seconds": round(seconds, 2),
     }

@@ -6,6 +6,7 @@
     model.json            method, task, sampling, intensity fits, units, versions, sha256 of the weights, licence
     calibration.json      what turns a spread into intervals, once ``transmodal calibrate`` has written it
     README.md             the model card
+    model.onnx            after ``transmodal export --onnx``: the same for ONNX Runtime, with or without weights
 """
 
 import hashlib
@@ -23,11 +24,14 @@ from transmodal.data.task import Task
 from transmodal.errors import InputError
 from transmodal.inference.card import opening
 from transmodal.inference.conformal import Calibration
+from transmodal.inference.engine import Choice
+from transmodal.inference.onnx_engine import GRAPH, Graph, OnnxMethod
 from transmodal.inference.predict import InferenceSettings
 from transmodal.inference.profile import Profile
 from transmodal.schema import make, plain
 
 FORMAT = "transmodal-model-1"
+WEIGHTS = "weights.safetensors"
 _PICKLES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".h5", ".npz", ".joblib")
 
 
@@ -37,7 +41,8 @@ class Model:
 
     Attributes:
         name: of the method.
-        method: the networks, in evaluation mode: a :class:`~transmodal.methods._method.Method`.
+        method: the networks, in evaluation mode: a :class:`~transmodal.methods._method.Method`,
+            or what was exported of one.
         arguments: what the method was built with.
         task: what goes in and what comes out.
         sampling: what the networks saw in training: plane, size, neighbours.
@@ -86,43 +91,34 @@ def save_model(model: Model, folder: Path) -> None:
         "about": plain(model.about),
     }
     with new_folder(folder) as fresh:
-        write_bytes(fresh / "weights.safetensors", weights)
+        write_bytes(fresh / WEIGHTS, weights)
         write_text(fresh / "README.md", opening(facts))
         if model.calibration is not None:
             write_json(fresh / "calibration.json", model.calibration.to_dict())
         write_json(fresh / "model.json", facts)
 
 
-def load_model(path: Path | str, device: Any = "cpu") -> Model:
+def load_model(path: Path | str, device: Any = "cpu", engine: Choice = "auto") -> Model:
     """Read a Model folder.
 
     Args:
         path: the folder, or a run's folder that holds ``model/``.
         device: where the networks go, a torch device or its name.
+        engine: ``torch`` for the networks, ``onnx`` for the exported graph; ``auto`` for the networks where their
+            weights are there.
 
     Raises:
         InputError: no model there, a pickle, a damaged or foreign file, weights that do not fit.
     """
-    folder = _find(Path(path))
-    facts = read_json(folder / "model.json")
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise InputError(
-            f"{folder}/model.json: is not of format {FORMAT}; it was made by another program or version"
-        )
-    weights = folder / "weights.safetensors"
-    try:
-        content = weights.read_bytes()
-    except OSError as problem:
-        raise InputError(
-            f"{weights}: cannot be read ({problem.strerror}); copy the whole model folder"
-        ) from problem
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != facts["sha256"]:
-        raise InputError(f"{weights}: does not match the sha256 in model.json; the file is damaged, copy it again")
+    folder, facts = read_facts(path)
     task = make(Task, facts["task"], "model.task")
-    from transmodal.inference.weights import unpacked
+    weights = folder / WEIGHTS
+    if engine == "onnx" or (engine == "auto" and not weights.exists() and "onnx" in facts):
+        method: Any = OnnxMethod(folder / GRAPH, make(Graph, facts.get("onnx", {}), "model.onnx"))
+    else:
+        from transmodal.inference.weights import unpacked
 
-    method = unpacked(facts, task, content, weights, device)
+        method = unpacked(facts, task, _checked(weights, facts["sha256"]), weights, device)
     return Model(
         name=facts["method"],
         method=method,
@@ -133,9 +129,9 @@ def load_model(path: Path | str, device: Any = "cpu") -> Model:
         inference=make(InferenceSettings, facts["inference"], "model.inference"),
         fits={name: IntensityFit.from_dict(fit) for name, fit in facts["fits"].items()},
         spacing=tuple(facts["spacing_mm"]),
-        sha256=digest,
+        sha256=facts["sha256"],
         profiles={name: Profile.from_dict(one) for name, one in facts.get("profiles", {}).items()},
-        calibration=_calibration(folder / "calibration.json", digest),
+        calibration=_calibration(folder / "calibration.json", facts["sha256"]),
         about=facts["about"],
     )
 
@@ -154,6 +150,33 @@ def _calibration(path: Path, digest: str) -> Calibration | None:
         progress.warn(f"{path}: was made for other weights and is not used; run transmodal calibrate again")
         return None
     return found
+
+
+def read_facts(path: Path | str) -> tuple[Path, dict[str, Any]]:
+    """The folder of a model and what its ``model.json`` says, before anything is loaded.
+
+    Raises:
+        InputError: no model there, or one of another format.
+    """
+    folder = _find(Path(path))
+    facts = read_json(folder / "model.json")
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise InputError(
+            f"{folder}/model.json: is not of format {FORMAT}; it was made by another program or version"
+        )
+    return folder, facts
+
+
+def _checked(weights: Path, sha256: str) -> bytes:
+    try:
+        content = weights.read_bytes()
+    except OSError as problem:
+        raise InputError(
+            f"{weights}: cannot be read ({problem.strerror}); copy the whole model folder"
+        ) from problem
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(f"{weights}: does not match the sha256 in model.json; the file is damaged, copy it again")
+    return content
 
 
 def _find(path: Path) -> Path:

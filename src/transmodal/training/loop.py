@@ -5,8 +5,9 @@ checkpoints, the log, and the stop. What a step *is* belongs to the method (see 
 """
 
 import logging
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
@@ -18,9 +19,11 @@ from torch import Tensor, nn
 
 from transmodal import progress
 from transmodal.data.batch import Batch
+from transmodal.errors import Diverged
 from transmodal.methods._method import Method, Watched
 from transmodal.nn.convnd import use_channels_last
 from transmodal.training.checkpoint import Progress, has_checkpoint, load_checkpoint, save_checkpoint
+from transmodal.training.divergence import dump
 from transmodal.training.ema import Average
 from transmodal.training.monitor import Monitor
 from transmodal.training.optim import optimizer, set_rate
@@ -28,6 +31,7 @@ from transmodal.training.seed import seed_step
 from transmodal.training.settings import TrainingSettings
 from transmodal.training.stop import interrupts
 from transmodal.training.turns import play, trained_parameters
+from transmodal.training.watch import Watch
 
 CHECKPOINT = "last/checkpoint.safetensors"
 
@@ -79,6 +83,7 @@ def fit(
         How far it came.
 
     Raises:
+        Diverged: a loss or a gradient is NaN or infinite; ``diverged/`` in ``folder`` reproduces it.
         KeyboardInterrupt: after Ctrl-C, once the step is finished and a checkpoint is written.
     """
     assert isinstance(method, nn.Module)
@@ -97,7 +102,7 @@ def fit(
         # Its last step was made and judged before it was stopped.
         return done
     limits = {player: s.clip for player, s in own.items()}
-    clock, warned = time.monotonic() - done.seconds, set[str]()
+    clock, warned, watch = time.monotonic() - done.seconds, set[str](), Watch()
 
     with Monitor(folder, done.step) as monitor, interrupts() as asked_to_stop:
         steps = range(done.step, settings.steps)
@@ -108,7 +113,10 @@ def fit(
             rates = {player: set_rate(o, own[player], step, settings.steps) for player, o in optimizers.items()}
             method.train()
             here = [_on_device(b, fabric.device, step) for b in batches]
-            terms = play(method, here, optimizers, parameters, limits, fabric)
+            try:
+                terms = play(method, here, optimizers, parameters, limits, fabric)
+            except Diverged as error:
+                raise _dumped(error, folder, method, here, settings, fabric) from error
             if average is not None:
                 average.update(step)
             if isinstance(method, Watched):
@@ -123,8 +131,8 @@ def fit(
             if count % settings.log_every == 0 or last:
                 means = {name: (value / (count - done.logged)).item() for name, value in sums.items()}
                 monitor.terms(count, seconds, means, rates)
-                if isinstance(method, Watched):
-                    _warn(method, means, warned)
+                said = watch.look(means) + (_alarms(method, means) if isinstance(method, Watched) else [])
+                _warn(said, warned)
                 progress.event("terms", step=count, **means)
                 progress.note("  ".join(f"{name} {value:.3g}" for name, value in list(means.items())[:3]))
                 sums, done = {}, replace(done, logged=count)
@@ -143,13 +151,36 @@ def fit(
     return done
 
 
-def _warn(method: Watched, means: Mapping[str, float], warned: set[str]) -> None:
-    """What the readings since the last line of the log say is wrong; each thing is said once."""
-    read = {name.removeprefix("readings/"): v for name, v in means.items() if name.startswith("readings/")}
-    for sentence in method.alarms(read):
-        if sentence not in warned:
+def _alarms(method: Watched, means: Mapping[str, float]) -> list[str]:
+    """What the method's readings since the last line of the log say is wrong."""
+    return method.alarms(
+        {name.removeprefix("readings/"): v for name, v in means.items() if name.startswith("readings/")}
+    )
+
+
+def _warn(sentences: Sequence[str], warned: set[str]) -> None:
+    """Each thing is said once: what differs in its numbers only is the same thing."""
+    for sentence in sentences:
+        thing = re.sub(r"[\d.e+-]+", "", sentence)
+        if thing not in warned:
             progress.warn(sentence)
-            warned.add(sentence)
+            warned.add(thing)
+
+
+def _dumped(
+    error: Diverged,
+    folder: Path,
+    method: Method,
+    batches: Sequence[Batch],
+    settings: TrainingSettings,
+    fabric: Fabric,
+) -> Diverged:
+    """The same error, which says where it can be reproduced from."""
+    there = dump(
+        folder, error, method, batches[error.turn.micro],
+        seed=settings.seed, rank=fabric.global_rank, precision=settings.resolved_precision,
+    )  # fmt: skip
+    return Diverged(f"{error}. What reproduces it lies in {there}", error.turn)
 
 
 def _judge(

@@ -5,6 +5,7 @@ and its loss terms, the player is updated, and the method goes on with the updat
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 
 import torch
 from lightning_fabric import Fabric
@@ -14,7 +15,9 @@ from torch.optim import Optimizer
 from transmodal.data.batch import Batch
 from transmodal.errors import RecipeError, TransmodalError
 from transmodal.methods._method import Method, Players
+from transmodal.training.divergence import Turn, check_gradients, check_terms
 from transmodal.training.optim import clip
+from transmodal.training.watch import GRADIENT
 
 
 def trained_parameters(players: Players) -> dict[str, dict[str, nn.Parameter]]:
@@ -56,39 +59,42 @@ def play(
         fabric: device, precision and processes.
 
     Returns:
-        ``player/term`` → its value, averaged over the micro-batches. A player that moves twice reports its
-        last turn.
+        ``player/term`` → its value, averaged over the micro-batches, and the norm of each player's gradient before
+        it is clipped. A player that moves twice reports its last turn.
 
     Raises:
-        TransmodalError: a term is NaN or infinite, or a parameter got no gradient at the player's first turn.
+        Diverged: a term or a gradient is NaN or infinite.
+        TransmodalError: a parameter got no gradient at the player's first turn.
     """
     games = [method.objectives(batch) for batch in batches]
     report: dict[str, Tensor] = {}
-    while True:
+    for number in count():
         # Autocast wraps each advance alone: a context must not stay open while the games are suspended.
         with fabric.autocast():
             turns = [turn for game in games if (turn := next(game, None)) is not None]
         if not turns:
-            return report
+            break
         player = _agreed(turns, len(games))
         own = parameters[player]
         optimizer = optimizers[player]
         optimizer.zero_grad(set_to_none=True)
-        for _, terms in turns:
+        for micro, (_, terms) in enumerate(turns):
             for term, value in terms.items():
                 share = value.detach() / len(turns)
                 key = f"{player}/{term}"
                 report[key] = share if terms is turns[0][1] else report[key] + share
             total = torch.stack(list(terms.values())).sum() / len(turns)
-            _check_finite(total, player, terms, batches[0].step)
+            check_terms(Turn(player, number, micro), batches[micro], terms)
             # Only this player's gradients are computed: the others' weights are left alone without any
             # switching of requires_grad.
             fabric.backward(total, inputs=list(own.values()))
         _average_over_processes(list(own.values()), fabric)
         if not optimizer.state:
             _check_every_gradient(player, own)
+        report[GRADIENT + player] = check_gradients(Turn(player, number, 0), batches[0], own)
         clip(own.values(), limits[player])
         optimizer.step()
+    return report
 
 
 def _agreed(turns: Sequence[tuple[str, dict[str, Tensor]]], games: int) -> str:
@@ -99,16 +105,6 @@ def _agreed(turns: Sequence[tuple[str, dict[str, Tensor]]], games: int) -> str:
             "the order of play may depend on batch.step, not on the images"
         )
     return names.pop()
-
-
-def _check_finite(total: Tensor, player: str, terms: Mapping[str, Tensor], step: int) -> None:
-    if torch.isfinite(total):
-        return
-    values = ", ".join(f"{name} = {value.item():.4g}" for name, value in terms.items())
-    raise TransmodalError(
-        f"the loss of player {player!r} became NaN or infinite at step {step} ({values}); "
-        "lower training.optimizer.lr, set training.optimizer.clip = 1.0, or use training.precision = fp32"
-    )
 
 
 def _check_every_gradient(player: str, own: Mapping[str, nn.Parameter]) -> None:

@@ -1,0 +1,132 @@
+"""ONNX Runtime as the engine: an exported method, run without PyTorch."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from transmodal.data.workers import cores
+from transmodal.errors import InputError, RecipeError
+from transmodal.inference.engine import Samples
+from transmodal.methods._facts import Facts
+from transmodal.schema import make
+
+GRAPH = "model.onnx"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What is known of an exported graph: the ``onnx`` table of ``model.json``.
+
+    Attributes:
+        sha256: of ``model.onnx``.
+        facts: what the method is and needs, as :class:`~transmodal.methods._facts.Facts`.
+        players: who was trained; empty for a method that learnt nothing by gradients.
+        multiple: every spatial size is a multiple of this.
+        axes: the axes that slices may be taken along; empty for patches.
+        batch: samples that it takes at once; 0 for any number.
+        size: voxels that it takes along its spatial axes; empty for any multiple.
+        difference: the largest to PyTorch on whole volumes, as a share of the target's range.
+        checked: what those volumes were.
+        speed: how many times as fast as PyTorch it was where it was exported.
+    """
+
+    sha256: str
+    facts: Mapping[str, Any]
+    players: tuple[str, ...] = ()
+    multiple: int = 1
+    axes: tuple[int, ...] = ()
+    batch: int = 0
+    size: tuple[int, ...] = ()
+    difference: float = 0.0
+    checked: tuple[str, ...] = ()
+    speed: float = 1.0
+
+
+class OnnxMethod:
+    """A method's ``translate`` as a graph.
+
+    Args:
+        path: of ``model.onnx``.
+        graph: what is known of it.
+
+    Raises:
+        InputError: not readable, another digest than ``graph`` says, or not a graph.
+        RecipeError: ONNX Runtime is not installed.
+    """
+
+    def __init__(self, path: Path, graph: Graph) -> None:
+        self.graph = graph
+        self.facts = make(Facts, graph.facts, "model.onnx.facts")
+        self.multiple = graph.multiple
+        self.threads = int(os.environ.get("OMP_NUM_THREADS") or 0) or cores()
+        self._session = _session(path, graph.sha256, self.threads)
+        self._given = {one.name for one in self._session.get_inputs()}
+
+    def players(self) -> dict[str, dict[str, Any]]:
+        """Who was trained, without networks: nobody can be trained any more."""
+        return {player: {} for player in self.graph.players}
+
+    def run(self, samples: Samples) -> Float32[np.ndarray, "B Cout *N"]:
+        """The target for these sources, normalised.
+
+        Raises:
+            RecipeError: an axis or a size that the graph was not made for.
+        """
+        self._check(samples)
+        count = len(samples.source)
+        batch = self.graph.batch or count
+        feeds = {
+            name: values
+            for name, values in (("source", samples.source), ("present", samples.present),
+                                 ("mask", samples.mask), ("extent", samples.extent))
+            if name in self._given
+        }  # fmt: skip
+        answers = []
+        for start in range(0, count, batch):
+            part = {name: _filled(values[start : start + batch], batch) for name, values in feeds.items()}
+            (answer,) = self._session.run(None, part)
+            answers.append(np.broadcast_to(answer, (batch, *answer.shape[1:]))[: count - start])
+        return np.concatenate(answers) if len(answers) > 1 else np.ascontiguousarray(answers[0])
+
+    def _check(self, samples: Samples) -> None:
+        if samples.axis is not None and samples.axis not in self.graph.axes:
+            planes = ("sagittal", "coronal", "axial")
+            known = ", ".join(planes[axis] for axis in self.graph.axes)
+            raise RecipeError(f"inference.planes: this exported model makes {known} slices; leave planes out")
+        size = samples.source.shape[2:]
+        if self.graph.size and size != self.graph.size:
+            raise RecipeError(f"this exported model takes tiles of {list(self.graph.size)}, not {list(size)}")
+
+
+def _filled(values: np.ndarray, count: int) -> np.ndarray:
+    """The last one repeated, where there are fewer than ``count``."""
+    short = count - len(values)
+    return np.concatenate([values, np.repeat(values[-1:], short, axis=0)]) if short else values
+
+
+def _session(path: Path, sha256: str, threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as problem:
+        raise RecipeError(
+            f"{path}: is run by ONNX Runtime, which is not installed: pip install 'transmodal[runtime]'"
+        ) from problem
+    try:
+        content = path.read_bytes()
+    except OSError as problem:
+        raise InputError(f"{path}: cannot be read ({problem.strerror}); copy the whole model folder") from problem
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(f"{path}: does not match the sha256 in model.json; the file is damaged, copy it again")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as problem:
+        raise InputError(f"{path}: is not a graph that ONNX Runtime can run ({problem})") from problem
