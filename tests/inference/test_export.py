@@ -53,9 +53,8 @@ def test_an_exported_model_is_used_without_torch(run: Path, light: Path, cohort:
     image = cohort / "sub-001" / "T1w.nii.gz"
     (heavy,) = synthesize_paths(run / "model", [str(image)], tmp_path / "torch" / "fa.nii.gz", engine="torch")
     words = ["synthesize", str(light), str(image), "--out", str(tmp_path / "onnx" / "fa.nii.gz")]
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TORCH, *words], capture_output=True, text=True, timeout=120
-    )
+    command = [sys.executable, "-c", WITHOUT_TORCH, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "computed by ONNX Runtime" in done.stderr
     command[-3:] = [str(image), "--out", str(tmp_path / "none.nii.gz")]

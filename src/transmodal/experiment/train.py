@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from transmodal import progress, registry
+from transmodal.data.files import read_json
 from transmodal.data.intensity import IntensityFit, pool
 from transmodal.data.loader import Loader
 from transmodal.data.prepared import PreparedCase
@@ -143,7 +144,9 @@ def replay(folder: Path | str) -> str:
     method = registry.build(recipe.method, recipe.task, recipe.arguments)
     for network in frozen_networks(method):
         network.load_weights()
-    values = again(run.folder / FOLDER, method, make_fabric(recipe.training, "cpu"))
+    dumped = run.folder / FOLDER
+    precision = read_json(dumped / "turn.json")["precision"]
+    values = again(dumped, method, make_fabric(replace(recipe.training, precision=precision), "cpu"))
     return "\n".join(f"{name}: {value:.6g}" for name, value in values.items())
 
 

@@ -54,7 +54,7 @@ def check_terms(turn: Turn, batch: Batch, terms: Mapping[str, Tensor]) -> None:
         return
     values = ", ".join(f"{name} = {value.item():.4g}" for name, value in terms.items())
     raise Diverged(
-        f"the loss of player {turn.player!r} became NaN or infinite at step {batch.step}, in its term {bad[0]!r} "
+        f"the loss of player {turn.player!r} became NaN or infinite at step {batch.step} in its term {bad[0]!r} "
         f"({values}), on {_spelt(batch.cases)}; {_ADVICE}",
         turn,
     )

@@ -5,7 +5,6 @@ checkpoints, the log, and the stop. What a step *is* belongs to the method (see 
 """
 
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -159,12 +158,11 @@ def _alarms(method: Watched, means: Mapping[str, float]) -> list[str]:
 
 
 def _warn(sentences: Sequence[str], warned: set[str]) -> None:
-    """Each thing is said once: what differs in its numbers only is the same thing."""
+    """Each sentence is said once."""
     for sentence in sentences:
-        thing = re.sub(r"[\d.e+-]+", "", sentence)
-        if thing not in warned:
+        if sentence not in warned:
             progress.warn(sentence)
-            warned.add(thing)
+            warned.add(sentence)
 
 
 def _dumped(
