@@ -137,9 +137,12 @@ class Evaluate:
     """Score under every named convention, side by side: passport.md and passport.json."""
     features: Path | None = None
     """VGG-19's weights, for the passport's LPIPS, FID and KID."""
+    workers: int = 0
+    """Processes; 0 for one a core."""
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:
+        from transmodal.data.workers import cores
         from transmodal.evaluation.evaluate import evaluate
         from transmodal.evaluation.summary import summarise
         from transmodal.reporting.tables import markdown_table
@@ -147,7 +150,7 @@ class Evaluate:
         rows = evaluate(
             self.prediction, self.reference, out=self.out, mask=self.mask, method=self.method,
             data_range=self.data_range, target=self.target, labels=self.labels, passport=self.passport,
-            features=self.features,
+            features=self.features, workers=self.workers or cores(),
         )  # fmt: skip
         print((self.out / "passport.md").read_text() if self.passport else markdown_table(summarise(rows)))
 

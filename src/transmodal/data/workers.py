@@ -3,12 +3,13 @@
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from typing import Any
 
 from transmodal import progress
+from transmodal.errors import TransmodalError
 
 
 def cores() -> int:
@@ -38,6 +39,9 @@ def mapper(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
     """A ``map`` that runs in ``workers`` processes; results come in the order of the jobs.
 
     Jobs and results must be picklable, and the function one that a module holds.
+
+    Raises:
+        TransmodalError: a process died, as the system kills one when memory is short.
     """
     if workers <= 1:
         yield map
@@ -48,6 +52,11 @@ def mapper(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
     ) as pool:
         try:
             yield pool.map
+        except BrokenExecutor as problem:
+            raise TransmodalError(
+                "a worker process died, most likely for want of memory; what was finished is kept: run it again, "
+                "with --workers 1"
+            ) from problem
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

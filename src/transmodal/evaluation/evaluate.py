@@ -1,25 +1,26 @@
 """The verb ``evaluate``: from files or folders to a table, a summary, and a manifest for the report."""
 
 import os
-from collections.abc import Sequence
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from transmodal.data.files import write_json
-from transmodal.data.modality import Modality, modality
+from transmodal.data.files import clear_leftovers, write_json
+from transmodal.data.modality import modality
+from transmodal.data.workers import mapper
 from transmodal.errors import InputError, PartialFailure, RecipeError
-from transmodal.evaluation.comparison import Comparison
-from transmodal.evaluation.features import load_extractor
-from transmodal.evaluation.opened import Opened, open_pair
+from transmodal.evaluation.case import FINISHED, Job, Outcome, Way, extractor_of, judge
 from transmodal.evaluation.pairs import Matching, Pair, find_pairs
-from transmodal.evaluation.passport import Passport, cohort, take_passport, write_passport
-from transmodal.evaluation.score import score
+from transmodal.evaluation.passport import cohort, write_passport
 from transmodal.evaluation.summary import summarise, write_summary
 from transmodal.evaluation.table import Row, write_rows
 from transmodal.progress import track, warn
+
+_WORTH = 15.0
+"""Seconds of work left from which on further processes are started; each needs some for itself."""
 
 
 def evaluate(
@@ -34,14 +35,15 @@ def evaluate(
     labels: Path | None = None,
     passport: bool = False,
     features: Path | None = None,
+    workers: int = 1,
 ) -> list[Row]:
     """Compare predicted volumes with measured ones.
 
     Writes ``evaluation.csv``, ``evaluation.json`` and ``report.json``, and with ``passport`` also
-    ``passport.md`` and ``passport.json``. One case is in memory at a time. Everything is computed on whole
-    volumes, in the unit of the files. Both grids must be the same; volumes are turned and flipped to RAS+, never
-    resampled. Files are written after the last case, so an evaluation that fails leaves what ``out`` held
-    before.
+    ``passport.md`` and ``passport.json``. One case of each process is in memory at a time. Everything is computed
+    on whole volumes, in the unit of the files. Both grids must be the same; volumes are turned and flipped to
+    RAS+, never resampled. Files are written after the last case, so an evaluation that fails leaves what ``out``
+    held before; finished cases are remembered there, and an evaluation that is run again goes on after them.
 
     Args:
         prediction: a volume or a folder; for the names see :func:`transmodal.evaluation.pairs.find_pairs`.
@@ -57,8 +59,9 @@ def evaluate(
             those that the reference dataset names.
         passport: score under every convention that applies, see :mod:`transmodal.evaluation.conventions`.
         features: the file of VGG-19's weights, for the passport's LPIPS, FID and KID. None leaves them out, and
-        the
-            passport says so.
+            the passport says so.
+        workers: processes, where the first case shows that they are worth their start. Scores do not depend on
+            their number. More than one need ``if __name__ == "__main__"`` in a script.
 
     Returns:
         The rows of ``evaluation.csv``.
@@ -72,33 +75,15 @@ def evaluate(
         raise RecipeError(f"data_range = {data_range}: give the width of the physical range, above 0")
     kind = modality(target or "reference")
     size = kind.window[1] - kind.window[0] if data_range is None and kind.window is not None else data_range
-    extractor = load_extractor(features) if features is not None and passport else None
+    way = Way(method, target, data_range, passport, features)
+    extractor = extractor_of(way)
     found = find_pairs(prediction, reference, mask, target, labels)
     _warn(found)
-    rows: list[Row] = []
-    passports: list[Passport] = []
-    done: list[Pair] = []
-    failures = dict(found.failures)
-    for pair in track(found.pairs, "evaluating"):
-        try:
-            case = open_pair(pair, with_labels=passport)
-            if passport:
-                comparison = _compare(case, kind, data_range)
-                passports.append(take_passport(comparison, case=pair.case, method=method, extractor=extractor))
-                rows += passports[-1].rows
-            else:
-                rows += score(
-                    case.made,
-                    case.measured,
-                    case.inside,
-                    case=pair.case,
-                    method=method,
-                    data_range=size,
-                    unit=kind.unit,
-                )
-            done.append(pair)
-        except InputError as problem:
-            failures[pair.case] = str(problem)
+    outcomes = _judge_all(found.pairs, way, out, workers)
+    failures = found.failures | {one.pair.case: one.problem for one in outcomes if one.problem}
+    done = [one.pair for one in outcomes if not one.problem]
+    passports = [one.passport for one in outcomes if one.passport is not None]
+    rows = [row for one in outcomes for row in one.rows]
     if not rows:
         raise InputError(_nothing(failures, prediction, reference))
     rows += cohort(passports) if passports else []
@@ -119,10 +104,28 @@ def evaluate(
     if passport:
         write_passport(out, passports, settings)
     write_json(out / "report.json", manifest(done, out, method=method, target=target))
+    shutil.rmtree(out / FINISHED, ignore_errors=True)
     if failures:
         listed = "; ".join(failures.values())
         raise PartialFailure(f"{len(failures)} of {len(failures) + len(done)} cases failed: {listed}", failures)
     return rows
+
+
+def _judge_all(pairs: Sequence[Pair], way: Way, out: Path, workers: int) -> list[Outcome]:
+    """Outcomes in the order of the pairs; the first cases tell whether processes are worth their start."""
+    clear_leftovers(out)
+    jobs = [Job(pair, way, out / FINISHED if len(pairs) > 1 else None) for pair in pairs]
+    outcomes: list[Outcome] = []
+    with ExitStack() as stack:
+        answers: Iterator[Outcome] = map(judge, jobs)
+        for _ in track(jobs, "evaluating"):
+            started = time.perf_counter()
+            outcomes.append(next(answers))
+            left = jobs[len(outcomes) :]
+            if workers > 1 and len(left) > 1 and (time.perf_counter() - started) * len(left) > _WORTH:
+                answers = iter(stack.enter_context(mapper(min(workers, len(left))))(judge, left))
+                workers = 1
+    return outcomes
 
 
 def manifest(pairs: Sequence[Pair], out: Path, *, method: str, target: str | None) -> dict[str, Any]:
@@ -148,16 +151,6 @@ def manifest(pairs: Sequence[Pair], out: Path, *, method: str, target: str | Non
             for pair in pairs
         ],
     }
-
-
-def _compare(case: Opened, kind: Modality, data_range: float | None) -> Comparison:
-    # Metrics compute in float64, slab by slab; float32 on disk is kept as it is.
-    made, truth = (
-        torch.from_numpy(np.array(v, dtype=np.float32 if v.dtype == np.float32 else np.float64))
-        for v in (case.made, case.measured)
-    )
-    inside, marks = (None if v is None else torch.from_numpy(np.array(v)) for v in (case.inside, case.labels))
-    return Comparison(made, truth, inside, marks, kind, data_range)
 
 
 def _warn(found: Matching) -> None:

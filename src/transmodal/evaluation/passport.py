@@ -18,9 +18,6 @@ from transmodal.evaluation.summary import Summary, summarise
 from transmodal.evaluation.table import Row
 from transmodal.nn.features import VGG19
 
-_AT_ONCE = 2
-"""Conventions that are computed at the same time; each holds working memory of its own."""
-
 
 @dataclass(frozen=True)
 class Passport:
@@ -62,6 +59,7 @@ def take_passport(
     method: str = "prediction",
     conventions: Iterable[Convention] = tuple(CONVENTIONS.values()),
     extractor: VGG19 | None = None,
+    at_once: int = 2,
 ) -> Passport:
     """Score one case under every convention that applies to it.
 
@@ -71,12 +69,13 @@ def take_passport(
         method: what made the prediction.
         conventions: which; all by default.
         extractor: the network of ``features``, see :func:`transmodal.evaluation.features.load_extractor`.
+        at_once: conventions that are computed at the same time; each holds working memory of its own.
 
     Raises:
         InputError: none applies.
     """
     asked = list(conventions)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         answers = list(pool.map(lambda convention: _under(convention, comparison), asked))
     pairs = [(convention.name, answer) for convention, answer in zip(asked, answers, strict=True)]
     scores = {name: answer for name, answer in pairs if not isinstance(answer, str)}

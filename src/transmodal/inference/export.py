@@ -105,7 +105,7 @@ def _checked(model: Model, path: Path, written: Written, axes: tuple[int, ...], 
     if images:
         volumes = {name: read_volume(file) for name, file in assign(model, images).items()}
         one, two = (
-            {name: made.data for name, made in synthesize_volumes(side, volumes).items()}
+            {name: made.data for name, made in synthesize_volumes(side, volumes).volumes.items()}
             for side in (model, exported)
         )
         found[", ".join(Path(word.rpartition("=")[2]).name for word in images)] = difference(one, two, model.fits)
