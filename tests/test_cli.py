@@ -206,7 +206,7 @@ def test_options_are_frozen() -> None:
         ],
         "evaluate": [
             *("data_range", "features", "labels", "mask", "method", "out", "passport"),
-            *("prediction", "reference", "target", "voice"),
+            *("prediction", "reference", "target", "voice", "workers"),
         ],
         "card": ["passport", "runs", "voice"],
         "compare": ["folders", "margin", "metric", "out", "voice"],

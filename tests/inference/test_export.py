@@ -95,13 +95,13 @@ def test_beside_the_weights_both_engines_can_be_chosen(
 ) -> None:
     both, image = tmp_path / "both", str(cohort / "sub-002" / "T1w.nii.gz")
     shutil.copytree(run / "model", both)
-    (both / "calibration.json").write_text("{}")
+    (both / "NOTICE").write_text("ours")
     graph = Written((light / "model.onnx").read_bytes(), 0, (), ("source",))
     monkeypatch.setattr(exporting, "write_graph", lambda *given: graph)
     known = exporting.export(both, images=[image])
     assert known.checked == ("a made-up volume", "T1w.nii.gz")
     assert {path.name for path in both.iterdir()} == {
-        *("README.md", "calibration.json", "model.json", "model.onnx", "weights.safetensors")
+        *("NOTICE", "README.md", "model.json", "model.onnx", "weights.safetensors")
     }
     assert hasattr(load_model(both).method, "translate")
     made = []
