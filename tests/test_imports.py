@@ -16,7 +16,7 @@ INNER = [path for path in FILES if path != ROOT / "__init__.py"]
 ORDER = [
     "errors", "shapes", "progress", "schema", "data", "nn", "losses", "methods", "registry", "metrics",
     "inference", "evaluation", "training", "machine", "recipe", "reporting", "checks", "catalogue", "experiment",
-    "commands", "cli", "__main__",
+    "questions", "commands", "cli", "__main__",
 ]  # fmt: skip
 """Packages and modules from left to right: each imports only from its left."""
 

@@ -14,7 +14,8 @@ import pytest
 from transmodal.data.intensity import IntensityFit
 from transmodal.errors import InputError, RecipeError, Refused, TransmodalError
 from transmodal.inference import export as exporting
-from transmodal.inference.engine import Samples, pick
+from transmodal.inference.choice import pick
+from transmodal.inference.engine import Samples
 from transmodal.inference.files import synthesize_paths
 from transmodal.inference.graph import Written
 from transmodal.inference.model import load_model, save_model

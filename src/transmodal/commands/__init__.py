@@ -7,7 +7,7 @@ to stderr.
 from transmodal.commands.about import Doctor, Download, List, Show
 from transmodal.commands.data import Audit, Import, Plan, Prepare
 from transmodal.commands.handover import Export
-from transmodal.commands.questions import Agreement, Lesions, Overlap, Probe
+from transmodal.commands.questions import Agreement, Lesions, Overlap, Probe, Robustness
 from transmodal.commands.runs import (
     Benchmark,
     Calibrate,
@@ -16,7 +16,6 @@ from transmodal.commands.runs import (
     Demo,
     Evaluate,
     Report,
-    Robustness,
     Synthesize,
     Train,
 )

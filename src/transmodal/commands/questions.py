@@ -1,11 +1,41 @@
-"""Commands that ask what a score does not say: agreement, overlap, lesions, probe."""
+"""Commands that ask what a score does not say: robustness, agreement, overlap, lesions, probe."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import Positional
 
 from transmodal.commands.voice import Speak, Voice, Words
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Judge runs again on their test cases with the sources moved against each other."""
+
+    runs: Words
+    """Folders of runs, or NAME=FOLDER; those with one name are folds of one method."""
+    out: Path = field(kw_only=True)
+    """Folder for robustness.csv, .md, .png, and offsets.csv."""
+    kind: Literal["translation", "subvoxel", "rotation", "scaling", "warp"] = "translation"
+    """In whole voxels, in fractions of a voxel, in degrees, in percent, in mm."""
+    sizes: tuple[float, ...] = (0, 1, 2, 4)
+    """The largest motion of every point of the curve."""
+    moved: tuple[str, ...] = ()
+    """Which sources; by default all but the first."""
+    draws: int = 3
+    """Motions of each case and size."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.questions.robustness import robustness
+
+        print(robustness(
+            self.runs, self.out, kind=self.kind, sizes=self.sizes, moved=self.moved, draws=self.draws,
+            device=self.device,
+        ))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,7 +63,7 @@ class Agreement:
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:
-        from transmodal.experiment.agreement import agreement
+        from transmodal.questions.agreement import agreement
 
         print(agreement(
             self.volumes, self.out, labels=self.labels, names=self.names, mask=self.mask, target=self.target,
@@ -64,7 +94,7 @@ class Lesions:
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:
-        from transmodal.experiment.lesions import lesions
+        from transmodal.questions.lesions import lesions
 
         print(lesions(
             self.runs, self.out, diameters=self.diameters, intensities=self.intensities, count=self.count,
@@ -89,7 +119,7 @@ class Overlap:
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:
-        from transmodal.experiment.overlap import overlap
+        from transmodal.questions.overlap import overlap
 
         print(overlap(self.synthetic, self.real, self.out, truth=self.truth, names=self.names))
 
@@ -109,6 +139,6 @@ class Probe:
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:
-        from transmodal.experiment.probe import probe
+        from transmodal.questions.probe import probe
 
         print(probe(self.runs, self.out, slices=self.slices, device=self.device))

@@ -156,35 +156,6 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
-class Robustness:
-    """Judge runs again on their test cases with the sources moved against each other."""
-
-    runs: Words
-    """Folders of runs, or NAME=FOLDER; those with one name are folds of one method."""
-    out: Path = field(kw_only=True)
-    """Folder for robustness.csv, .md, .png, and offsets.csv."""
-    kind: Literal["translation", "subvoxel", "rotation", "scaling", "warp"] = "translation"
-    """In whole voxels, in fractions of a voxel, in degrees, in percent, in mm."""
-    sizes: tuple[float, ...] = (0, 1, 2, 4)
-    """The largest motion of every point of the curve."""
-    moved: tuple[str, ...] = ()
-    """Which sources; by default all but the first."""
-    draws: int = 3
-    """Motions of each case and size."""
-    device: str = "auto"
-    """auto, cpu, cuda or mps."""
-    voice: Speak = field(default_factory=Voice)
-
-    def run(self) -> None:
-        from transmodal.experiment.robustness import robustness
-
-        print(robustness(
-            self.runs, self.out, kind=self.kind, sizes=self.sizes, moved=self.moved, draws=self.draws,
-            device=self.device,
-        ))  # fmt: skip
-
-
-@dataclass(frozen=True)
 class Compare:
     """Rank judged runs, or folders of anybody's scores, on the cases that all of them have; trains nothing."""
 

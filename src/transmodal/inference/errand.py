@@ -18,7 +18,7 @@ from transmodal.data.stacks import SIDECAR
 from transmodal.data.volume import made_of, read_volume, stem, write_volume
 from transmodal.data.write_stack import write_stack
 from transmodal.errors import InputError, Refused
-from transmodal.inference.engine import engine_of
+from transmodal.inference.choice import engine_of
 from transmodal.inference.model import Model
 from transmodal.inference.synthesize import LABEL, Synthetic, describe, synthesize_volumes
 from transmodal.schema import plain

@@ -14,7 +14,7 @@ from transmodal.data.layout import find_cases
 from transmodal.data.volume import SUFFIXES, is_series, stem
 from transmodal.data.write_stack import check_plane
 from transmodal.errors import InputError, PartialFailure, RecipeError, Refused, TransmodalError
-from transmodal.inference.engine import Choice, engine_of, pick
+from transmodal.inference.choice import Choice, engine_of, pick
 from transmodal.inference.errand import Errand, Wish
 from transmodal.inference.model import WEIGHTS, Model, load_model, read_facts
 from transmodal.inference.predict import InferenceSettings

@@ -23,8 +23,8 @@ from transmodal.data.sampling import Sampling
 from transmodal.data.task import Task
 from transmodal.errors import InputError
 from transmodal.inference.card import opening
+from transmodal.inference.choice import Choice
 from transmodal.inference.conformal import Calibration
-from transmodal.inference.engine import Choice
 from transmodal.inference.onnx_engine import GRAPH, Graph, OnnxMethod
 from transmodal.inference.predict import InferenceSettings
 from transmodal.inference.profile import Profile

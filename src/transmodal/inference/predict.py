@@ -14,7 +14,8 @@ from transmodal.data.task import Task
 from transmodal.data.tile import PLANES, Tile
 from transmodal.errors import InputError, RecipeError
 from transmodal.inference.blend import Blend
-from transmodal.inference.engine import Precision, Samples, Translator, runner
+from transmodal.inference.choice import runner
+from transmodal.inference.engine import Precision, Samples, Translator
 from transmodal.inference.tiles import cover
 from transmodal.shapes import Mask, Voxels
 

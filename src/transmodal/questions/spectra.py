@@ -14,9 +14,9 @@ from jaxtyping import Float
 
 from transmodal.evaluation.statistics import holm, paired
 from transmodal.evaluation.table import Row
-from transmodal.experiment.taps import Heard
 from transmodal.nn.encoder import FeatureMap
 from transmodal.nn.spectrum import log_amplitude, low_frequency_ratio
+from transmodal.questions.taps import Heard
 from transmodal.reporting.curves import Curve, spread
 
 RADIUS, RINGS, SMALLEST = 0.25, 8, 8

@@ -21,10 +21,10 @@ from transmodal.data.volume import Volume
 from transmodal.errors import RecipeError
 from transmodal.evaluation.table import Row, write_rows
 from transmodal.experiment.judge import judge, score_judged
-from transmodal.experiment.offsets import Answer, Follows, follow, offsets_table, watched, write_offsets
 from transmodal.experiment.run import Run
-from transmodal.experiment.subjects import Subject, check_same_ground, open_subject, with_floors
 from transmodal.inference.predict import tile_size
+from transmodal.questions.offsets import Answer, Follows, follow, offsets_table, watched, write_offsets
+from transmodal.questions.subjects import Subject, check_same_ground, open_subject, with_floors
 from transmodal.reporting.charts import bands
 from transmodal.reporting.curves import curve_table, find_curves
 from transmodal.schema import make

@@ -29,7 +29,7 @@ from transmodal.evaluation.effects import Effect, effects
 from transmodal.evaluation.opened import Opened, open_pair
 from transmodal.evaluation.recognition import Recognition, Sample, recognise, sample
 from transmodal.evaluation.regions import Region, region_names, regions
-from transmodal.experiment.evidence import Evidence, column_of, gather
+from transmodal.questions.evidence import Evidence, column_of, gather
 from transmodal.reporting.agreement import agreement_page
 from transmodal.reporting.findings import Findings, agreement_markdown
 
@@ -52,7 +52,7 @@ def agreement(
 
     Args:
         words: ``PREDICTIONS REFERENCES``, or folders that ``train`` or ``evaluate`` wrote; see
-            :func:`transmodal.experiment.evidence.gather`.
+            :func:`transmodal.questions.evidence.gather`.
         out: folder to write.
         labels: label maps, on the grid of the references; None for those of the dataset, and where there are none
             only the mask is looked at.

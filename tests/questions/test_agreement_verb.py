@@ -11,7 +11,7 @@ from transmodal.data.grid import Grid
 from transmodal.data.layout import find_cases
 from transmodal.data.volume import Volume, read_volume, write_volume
 from transmodal.errors import InputError, PartialFailure, RecipeError
-from transmodal.experiment.agreement import agreement
+from transmodal.questions.agreement import agreement
 from transmodal.reporting import agreement as page
 
 

@@ -15,15 +15,15 @@ from transmodal.data.tile import PLANES
 from transmodal.errors import InputError, RecipeError
 from transmodal.evaluation.scale import scale_of
 from transmodal.evaluation.table import Row, write_rows
-from transmodal.experiment import diversity, spectra
 from transmodal.experiment.judge import judge
 from transmodal.experiment.run import Run, open_run
-from transmodal.experiment.spectra import Content
-from transmodal.experiment.taps import tapped
 from transmodal.inference.model import load_model
 from transmodal.inference.synthesize import pick_device
 from transmodal.methods._method import Method
 from transmodal.metrics import METRICS
+from transmodal.questions import diversity, spectra
+from transmodal.questions.spectra import Content
+from transmodal.questions.taps import tapped
 from transmodal.reporting.charts import bands, curves
 from transmodal.shapes import Mask
 

@@ -20,9 +20,9 @@ from transmodal.data.files import check_folder, strict, write_json, write_text
 from transmodal.errors import InputError, RecipeError
 from transmodal.evaluation.contrast import Probe
 from transmodal.evaluation.scale import scale_of
-from transmodal.experiment.implants import Implants, describe, plan_implants
 from transmodal.experiment.judge import judge
-from transmodal.experiment.subjects import Subject, check_same_ground, open_subject, with_floors
+from transmodal.questions.implants import Implants, describe, plan_implants
+from transmodal.questions.subjects import Subject, check_same_ground, open_subject, with_floors
 from transmodal.reporting.lesions import Picture, Survival, lesions_facts, lesions_markdown, lesions_page
 from transmodal.shapes import Voxels
 

@@ -10,7 +10,7 @@ from transmodal.data.grid import Grid
 from transmodal.data.volume import Volume, write_volume
 from transmodal.errors import InputError, PartialFailure
 from transmodal.evaluation.table import read_rows
-from transmodal.experiment.overlap import overlap
+from transmodal.questions.overlap import overlap
 
 GRID = Grid((20, 20, 20), np.diag([2.0, 2.0, 2.0, 1.0]))
 

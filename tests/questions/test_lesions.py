@@ -9,9 +9,9 @@ import pytest
 
 from transmodal.data.prepared import PreparedDataset
 from transmodal.errors import InputError, RecipeError
-from transmodal.experiment.implants import plan_implants
-from transmodal.experiment.lesions import lesions
 from transmodal.experiment.train import train
+from transmodal.questions.implants import plan_implants
+from transmodal.questions.lesions import lesions
 from transmodal.recipe import make_recipe
 
 SMALL: dict[str, Any] = {"diameters": (16, 25), "intensities": (0.25, 1), "count": 1, "device": "cpu"}

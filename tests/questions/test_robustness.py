@@ -13,12 +13,12 @@ from transmodal.data.motion import UNITS, Misalignment
 from transmodal.data.prepare import prepare
 from transmodal.errors import InputError, RecipeError
 from transmodal.evaluation.table import Row, read_rows
-from transmodal.experiment.offsets import Answer, follow, offsets_table, watched
-from transmodal.experiment.robustness import _motions, robustness
 from transmodal.experiment.run import open_run
 from transmodal.experiment.train import train
 from transmodal.inference.model import load_model
 from transmodal.nn.cagr import Router
+from transmodal.questions.offsets import Answer, follow, offsets_table, watched
+from transmodal.questions.robustness import _motions, robustness
 from transmodal.recipe import make_recipe
 from transmodal.reporting.curves import curve_table, find_curves
 

@@ -17,10 +17,10 @@ from transmodal.data.files import write_text
 from transmodal.data.loader import Loader
 from transmodal.evaluation.table import Row
 from transmodal.experiment.run import Run
-from transmodal.experiment.taps import Heard
 from transmodal.losses.mask_terms import mask_readings
 from transmodal.methods._method import Method
 from transmodal.nn.masks import MaskStack
+from transmodal.questions.taps import Heard
 from transmodal.reporting.charts import Line
 from transmodal.reporting.curves import spread
 from transmodal.training.monitor import read_log
