@@ -77,7 +77,7 @@ def test_two_folders(folder: Path, cohort: Path, labels: Path, tmp_path: Path) -
     content = json.loads((out / "agreement.json").read_text())
     assert (content["format"], content["unit"]) == ("transmodal.agreement/1", "1")
     assert content["recognition"]["prediction"]["recognised"] == 4
-    assert (out / "agreement.md").read_text() == text
+    assert (out / "agreement.md").read_text().startswith(text.partition("\n\nRegion by region")[0])
     html = (out / "agreement.html").read_text()
     assert "white" in html
     assert html.count("data:image/png;base64,") == 3, "two of coefficients, one of a region"

@@ -11,11 +11,11 @@ import torch
 
 from transmodal.errors import InputError, RecipeError
 from transmodal.evaluation.table import read_rows
-from transmodal.questions import diversity, spectra
 from transmodal.experiment.run import open_run
 from transmodal.experiment.train import train
 from transmodal.inference.model import load_model
 from transmodal.nn.encoder import FeatureMap
+from transmodal.questions import diversity, spectra
 from transmodal.questions.probe import probe
 from transmodal.questions.taps import Heard, tapped
 from transmodal.recipe import make_recipe

@@ -31,7 +31,7 @@ from transmodal.evaluation.recognition import Recognition, Sample, recognise, sa
 from transmodal.evaluation.regions import Region, region_names, regions
 from transmodal.questions.evidence import Evidence, column_of, gather
 from transmodal.reporting.agreement import agreement_page
-from transmodal.reporting.findings import Findings, agreement_markdown
+from transmodal.reporting.findings import Findings, agreement_markdown, agreement_summary
 
 FORMAT = "transmodal.agreement/1"
 
@@ -64,7 +64,7 @@ def agreement(
         lesion: labels that are lesions; adds their contrast.
 
     Returns:
-        The Markdown of agreement.md.
+        An overview as Markdown; the tables of regions are in agreement.md.
 
     Raises:
         InputError: nothing could be compared.
@@ -93,7 +93,7 @@ def agreement(
     _write(out, findings, {"words": list(words), "labels": labels and str(labels), "lesion": list(lesion)})
     if failures:
         raise PartialFailure(f"{len(failures)} cases failed: {'; '.join(failures.values())}", failures)
-    return agreement_markdown(findings)
+    return f"{agreement_summary(findings)}\n\nRegion by region: {out / 'agreement.html'}"
 
 
 def _look(

@@ -179,7 +179,7 @@ def sentences(found: Findings) -> list[str]:
         flat = [r for r, one in own.items() if one.slope.high < 1]
         if shifted:
             many = f"{len(shifted)} of {len(own)} regions{_some(shifted)}"
-            said.append(f"{method}: the bias differs from 0 in {many}.")
+            said.append(f"{method}: the bias differs from 0 in {many}{_by_chance(len(own))}.")
         if flat:
             said.append(
                 f"{method}: differences between subjects come out too small (slope below 1) in {len(flat)} of "
@@ -208,9 +208,14 @@ def sentences(found: Findings) -> list[str]:
     return [*said, *found.notes]
 
 
+def agreement_summary(found: Findings) -> str:
+    """Overview and sentences, for a terminal."""
+    return "\n\n".join([markdown(*overview(found)), "\n".join(f"- {one}" for one in sentences(found))])
+
+
 def agreement_markdown(found: Findings) -> str:
     """Overview, sentences, and a table for each method."""
-    parts = [markdown(*overview(found)), "\n".join(f"- {one}" for one in sentences(found))]
+    parts = [agreement_summary(found)]
     for method in found.methods:
         if rows := agreement_table(found, method)[1]:
             parts += [f"## {_label(method)}", markdown(agreement_table(found, method)[0], rows)]
@@ -233,6 +238,11 @@ def _recognised(found: Findings, method: str) -> list[str]:
 
 def _label(method: str) -> str:
     return f"{method} (floor)" if method in FLOORS else method
+
+
+def _by_chance(regions: int) -> str:
+    """How many of so many 95 % intervals miss what they are of."""
+    return f"; about {regions / 20:.0f} would by chance alone" if regions >= 20 else ""
 
 
 def _some(names: Sequence[str]) -> str:
