@@ -153,7 +153,8 @@ def _written(out: Path, runs: Sequence[Run], slices: int, found: Findings) -> st
     ]
     if found.spectra:
         write_rows(out / "spectra.csv", spectra.rows(found.spectra))
-        write_bytes(out / "spectra.png", bands(spectra.charts(found.spectra), "frequency / Nyquist of the grid"))
+        labels = ("frequency / Nyquist of the grid", "Δ log amplitude")
+        write_bytes(out / "spectra.png", bands(spectra.charts(found.spectra), *labels))
         parts += [
             f"Share of energy below {spectra.RADIUS:g} of the grid's Nyquist frequency (white noise: 0.049):",
             spectra.table(found.spectra),

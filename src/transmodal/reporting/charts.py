@@ -16,12 +16,13 @@ Line = tuple[Sequence[float | int], Sequence[float | int]]
 _LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 
 
-def bands(charts: Mapping[str, Mapping[str, Curve]], label: str) -> bytes:
+def bands(charts: Mapping[str, Mapping[str, Curve]], label: str, up: str = "") -> bytes:
     """Small charts side by side, three in a row, of curves with intervals.
 
     Args:
         charts: title of a chart → name of a curve → the curve; floors are drawn in grey.
         label: of the x axis.
+        up: of the y axes, where titles do not say it.
     """
     across = min(3, len(charts))
     down = math.ceil(len(charts) / across)
@@ -38,6 +39,8 @@ def bands(charts: Mapping[str, Mapping[str, Curve]], label: str) -> bytes:
                 axes.plot(curve.x, curve.middle, style, color=colour, lw=1.5, marker="o", ms=3, label=name)
             axes.set_title(title, loc="left", fontsize=10)
             axes.set_xlabel(label)
+            if place % across == 1 % across:
+                axes.set_ylabel(up)
             if place == 1:
                 axes.legend(frameon=False, fontsize=8)
             _plain(axes)
