@@ -112,6 +112,8 @@ def scatter(points: Mapping[str, tuple[float, float, tuple[float, float]]], acro
         across: label of the x axis.
         up: label of the y axis.
     """
+    from matplotlib.ticker import LogLocator, NullLocator
+
     with new_figure((560, 340), "white") as figure:
         axes = figure.add_subplot()
         for method, (x, y, (low, high)) in points.items():
@@ -121,6 +123,9 @@ def scatter(points: Mapping[str, tuple[float, float, tuple[float, float]]], acro
             axes.annotate(method, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8, color=INK)
         axes.set_xscale("log")
         axes.margins(x=0.2)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(across)
         axes.set_ylabel(up)
         _plain(axes)
