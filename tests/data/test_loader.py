@@ -104,10 +104,18 @@ def test_an_epoch_shows_every_slice_once_to_all_ranks_together(small):
     assert first != second
 
 
-def test_two_ranks_are_one_large_batch_without_augmentation(small):
-    whole = loader(small, batch_size=4).batch(3)
-    halves = [loader(small, batch_size=2, rank=rank, world=2).batch(3) for rank in range(2)]
-    assert torch.equal(torch.cat([half.source for half in halves]), whole.source)
+@pytest.mark.parametrize("paired", [True, False])
+def test_two_ranks_are_one_large_batch(small, paired):
+    sampling = Sampling(size=(12, 14), flip=0.5, jitter=2, rotate=10.0, gamma=0.3)
+    for step in (0, 3, 40):
+        whole = loader(small, sampling=sampling, batch_size=4, paired=paired).batch(step)
+        halves = [
+            loader(small, sampling=sampling, batch_size=2, rank=rank, world=2, paired=paired).batch(step)
+            for rank in range(2)
+        ]
+        for part in ("source", "target", "mask", "extent"):
+            assert torch.equal(torch.cat([getattr(half, part) for half in halves]), getattr(whole, part))
+        assert halves[0].cases + halves[1].cases == whole.cases
 
 
 def test_planes_take_turns(small):

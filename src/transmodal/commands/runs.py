@@ -52,9 +52,9 @@ class Train:
         from transmodal.recipe import load_recipe
 
         recipe = load_recipe(self.recipe, self.settings)
-        print(train(
-            recipe, self.out, resume=self.resume, device=self.device, force=self.force, workers=cores()
-        ))  # fmt: skip
+        table = train(recipe, self.out, resume=self.resume, device=self.device, force=self.force, workers=cores())
+        # Of several processes one speaks.
+        print(table, end="\n" if table else "")
 
 
 @dataclass(frozen=True)

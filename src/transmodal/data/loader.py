@@ -1,8 +1,11 @@
 """Loader: the batch of step k, as a pure function of k.
 
 There is no state: an epoch's order is a permutation drawn from (seed, epoch), a sample's augmentation from (seed,
-step, rank, place). A resumed training therefore sees what an uninterrupted one would have seen, with nothing about
-data in the checkpoint.
+step, place). A resumed training therefore sees what an uninterrupted one would have seen, with nothing about data
+in the checkpoint.
+
+Several processes share one batch: process r of n holds its places rB to (r + 1)B - 1, and together they hold,
+sample by sample and augmentation included, what one process with a batch of nB would.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +39,7 @@ class Loader:
         batch_size: samples of a batch, for this process.
         seed: of order and augmentation.
         rank: number of this process.
-        world: how many processes there are; each gets other samples.
+        world: how many processes there are; each gets its share of a batch of ``world * batch_size``.
         paired: False takes the target (and labels) from another person, at about the same place in the head;
             a case then needs sources or targets, not both.
         labels: whether batches carry the label map.
@@ -121,9 +124,10 @@ class Loader:
     def batch(self, step: int) -> Batch:
         """The batch of one step of this process."""
         samples, present, names, axis = [], [], [], self._axis(step)
-        for place in range(self.batch_size):
-            number = (step * self.world + self.rank) * self.batch_size + place
-            rng = np.random.default_rng([self.seed, step, self.rank, place])
+        for place in range(self.rank * self.batch_size, (self.rank + 1) * self.batch_size):
+            number = step * self.world * self.batch_size + place
+            # The zero keeps the numbers of earlier versions.
+            rng = np.random.default_rng([self.seed, step, 0, place])
             sample, there, name = self._sample(number, axis, rng)
             samples.append(sample)
             present.append(there)

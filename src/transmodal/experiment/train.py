@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from transmodal import progress, registry
@@ -19,7 +20,7 @@ from transmodal.evaluation.summary import summarise
 from transmodal.experiment.card import with_results
 from transmodal.experiment.judge import Judged, final_evaluation, judge, learn_floor, score_judged
 from transmodal.experiment.price import price
-from transmodal.experiment.run import Run, start
+from transmodal.experiment.run import Run, open_run, start
 from transmodal.inference.model import Model, load_model, save_model
 from transmodal.inference.predict import tile_size
 from transmodal.inference.profile import Profile
@@ -35,6 +36,7 @@ from transmodal.reporting.tables import markdown_table
 from transmodal.training.divergence import FOLDER, again
 from transmodal.training.loop import fit, make_fabric
 from transmodal.training.monitor import Monitor
+from transmodal.training.ranks import Rank, own_rank, wait
 from transmodal.training.seed import seed_weights
 
 
@@ -49,6 +51,8 @@ def train(
 ) -> str:
     """Train, keep the best model, judge it and the floors on the held-out cases.
 
+    Started several times by torchrun or srun, the processes train together (:mod:`transmodal.training.ranks`).
+
     Args:
         recipe: a resolved recipe, or the path of one.
         out: the run's folder (see :mod:`transmodal.experiment.run`).
@@ -58,17 +62,43 @@ def train(
         workers: processes that prepare raw data; more than one need ``if __name__ == "__main__"`` in a script.
 
     Returns:
-        The table of the final evaluation, as Markdown.
+        The table of the final evaluation, as Markdown; nothing in further processes.
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     chosen = pick_device(device)
     _better_side(recipe.training.monitor)
     _demand_weights(recipe)
-    run = start(recipe, Path(out), resume=resume, force=force, workers=workers)
+    fabric = _fabric(recipe, chosen.type, own_rank())
+    if fabric.is_global_zero:
+        run = start(recipe, Path(out), resume=resume, force=force, workers=workers)
+    wait(fabric)
+    if not fabric.is_global_zero:
+        run = open_run(Path(out))
     memory = PeakMemory()
-    learn(run, chosen.type, resume=resume)
-    peak = memory.read(chosen)
+    learn(run, fabric, resume=resume)
+    if not fabric.is_global_zero:
+        # A site may end all processes some time after the first has ended.
+        wait(fabric)
+        return ""
+    table = _final(run, chosen, memory.read(chosen))
+    wait(fabric)
+    return table
+
+
+def _fabric(recipe: Recipe, device: str, rank: Rank) -> Fabric:
+    """Fabric with all processes, of which only the first one speaks."""
+    fabric = make_fabric(recipe.training, device, rank)
+    if rank.number:
+        progress.use("silent")
+    if rank.world > 1:
+        progress.say(f"{rank.world} processes, each with {recipe.training.batch_size} samples of every batch")
+    return fabric
+
+
+def _final(run: Run, chosen: torch.device, peak: int) -> str:
+    """Judge the model and the floors; the table."""
+    recipe = run.recipe
     model = load_model(run.folder / "model", chosen)
     floors = {name: learn_floor(name, run) for name in recipe.evaluation.floors if name != recipe.method}
     spent = price(run, model.method, peak, chosen)
@@ -78,11 +108,13 @@ def train(
     return markdown_table(summarise(rows))
 
 
-def learn(run: Run, device: str, *, resume: bool = False) -> None:
-    """Train the run's method; leaves ``model/``, ``last/`` and ``log.jsonl`` in its folder."""
+def learn(run: Run, fabric: Fabric, *, resume: bool = False) -> None:
+    """Train the run's method, in all processes of ``fabric``.
+
+    Leaves ``model/``, ``last/`` and ``log.jsonl`` in its folder.
+    """
     recipe = run.recipe
     settings = recipe.training
-    fabric = make_fabric(settings, device)
     seed_weights(settings.seed)
     method = registry.build(recipe.method, recipe.task, recipe.arguments)
     facts = method.facts
@@ -90,6 +122,8 @@ def learn(run: Run, device: str, *, resume: bool = False) -> None:
         network.load_weights()
         progress.say(network.origin)
     _check_output(recipe, run)
+    # A method without players takes no gradients that could be averaged: every process looks at every sample.
+    rank, world = (fabric.global_rank, fabric.world_size) if method.players() else (0, 1)
     loader = Loader(
         run.dataset,
         (*run.split.train, *run.halves),
@@ -97,8 +131,8 @@ def learn(run: Run, device: str, *, resume: bool = False) -> None:
         recipe.sampling,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        rank=fabric.global_rank,
-        world=fabric.world_size,
+        rank=rank,
+        world=world,
         paired=facts.paired,
         labels=facts.needs_labels,
         handles_missing=facts.handles_missing,

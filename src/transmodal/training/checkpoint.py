@@ -40,6 +40,7 @@ class Progress:
         best: best validation score so far, or None.
         best_step: the step it was reached at.
         logged: the step of the last line of loss terms in the log.
+        processes: that made the updates together.
     """
 
     step: int = 0
@@ -47,6 +48,7 @@ class Progress:
     best: float | None = None
     best_step: int = 0
     logged: int = 0
+    processes: int = 1
 
 
 def save_checkpoint(
@@ -57,10 +59,12 @@ def save_checkpoint(
     sums: Mapping[str, Tensor],
     progress: Progress,
     recipe_hash: str,
+    others: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write the checkpoint, whole or not at all, and keep the one before it.
 
-    ``sums`` are the loss terms that wait for the next log line.
+    ``sums`` are the loss terms that wait for the next log line; ``others`` what further processes hold that this
+    one does not (:func:`~.ranks.gather_buffers`).
 
     Raises:
         InputError: no permission, or the disk is full; both earlier checkpoints are as they were.
@@ -72,6 +76,7 @@ def save_checkpoint(
     if average is not None:
         tensors |= {f"ema.{name}": value for name, value in average.values.items()}
     tensors |= {f"sum.{name}": value for name, value in sums.items()}
+    tensors |= {f"process.{name}": value for name, value in (others or {}).items()}
     about = {"format": FORMAT, "recipe": recipe_hash, "progress": json.dumps(asdict(progress))}
     about["pretrained"] = json.dumps(origins(method))
     # Networks may share or stride memory (channels_last); safetensors wants plain, separate tensors.
@@ -95,8 +100,11 @@ def load_checkpoint(
     optimizers: Mapping[str, Optimizer],
     average: Average | None,
     recipe_hash: str,
+    rank: int = 0,
 ) -> tuple[Progress, dict[str, Tensor]]:
     """Put a checkpoint back into networks, optimisers and average.
+
+    Process ``rank`` gets what it held itself; where there were fewer, the first of them lend theirs once more.
 
     Returns:
         How far the training was, and the sums given to :func:`save_checkpoint`.
@@ -111,7 +119,9 @@ def load_checkpoint(
         raise InputError(
             f"{path}: was made by another recipe; resume with the recipe and the words the run was started with"
         )
-    method.load_state_dict(_under(tensors, "method."))
+    done = Progress(**json.loads(about["progress"]))
+    own = _under(tensors, f"process.{rank % done.processes}.")
+    method.load_state_dict(_under(tensors, "method.") | own)
     for player, optimizer in optimizers.items():
         states: dict[int, dict[str, Tensor]] = {}
         for key, value in _under(tensors, f"optimizer.{player}.").items():
@@ -122,7 +132,7 @@ def load_checkpoint(
     if average is not None:
         for name, value in _under(tensors, "ema.").items():
             average.values[name].copy_(value)
-    return Progress(**json.loads(about["progress"])), _under(tensors, "sum.")
+    return done, _under(tensors, "sum.")
 
 
 def _sound(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -66,16 +66,21 @@ def check_gradients(turn: Turn, batch: Batch, own: Mapping[str, nn.Parameter]) -
     Raises:
         Diverged: names player, parameter, step and cases.
     """
-    given = {name: p.grad for name, p in own.items() if p.grad is not None}
-    norm = torch.nn.utils.get_total_norm(given.values())
+    norm = gradient_norm(own)
     if torch.isfinite(norm):
         return norm
+    given = {name: p.grad for name, p in own.items() if p.grad is not None}
     bad = next((name for name, gradient in given.items() if not torch.isfinite(gradient).all()), "their sum")
     raise Diverged(
         f"the loss of player {turn.player!r} is finite at step {batch.step}, but its gradient is not, first in "
         f"{bad}, on {_spelt(batch.cases)}; {_ADVICE}",
         turn,
     )
+
+
+def gradient_norm(own: Mapping[str, nn.Parameter]) -> Tensor:
+    """The norm of all gradients of a player together."""
+    return torch.nn.utils.get_total_norm([p.grad for p in own.values() if p.grad is not None])
 
 
 def _spelt(cases: Iterable[str]) -> str:

@@ -8,12 +8,14 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 
 from transmodal import progress
@@ -26,6 +28,7 @@ from transmodal.training.divergence import dump
 from transmodal.training.ema import Average
 from transmodal.training.monitor import Monitor
 from transmodal.training.optim import optimizer, set_rate
+from transmodal.training.ranks import Rank, agree, gather_buffers, joined
 from transmodal.training.seed import seed_step
 from transmodal.training.settings import TrainingSettings
 from transmodal.training.stop import interrupts
@@ -41,12 +44,23 @@ Keep = Callable[[int], None]
 """Writes the networks as they are now as the Model of the run."""
 
 
-def make_fabric(settings: TrainingSettings, device: str = "auto", devices: int | str = 1) -> Fabric:
-    """Fabric for this machine: ``device`` is ``auto``, ``cpu``, ``cuda`` or ``mps``."""
+def make_fabric(settings: TrainingSettings, device: str = "auto", rank: Rank | None = None) -> Fabric:
+    """Fabric for this process alone, or with those beside it where ``rank`` says that there are some.
+
+    Args:
+        settings: with the precision.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        rank: of this process; see :mod:`.ranks`.
+    """
     torch.use_deterministic_algorithms(settings.deterministic)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    mixed = settings.resolved_precision == "bf16"
-    fabric = Fabric(accelerator=device, devices=devices, precision="bf16-mixed" if mixed else "32-true")
+    precision: Literal["bf16-mixed", "32-true"]
+    precision = "bf16-mixed" if settings.resolved_precision == "bf16" else "32-true"
+    if rank is not None and rank.world > 1:
+        return joined(rank, device, precision)
+    # Named, or Fabric would look for a cluster in the environment.
+    alone = LightningEnvironment()
+    fabric = Fabric(accelerator=device, devices=1, precision=precision, plugins=alone)
     fabric.launch()
     return fabric
 
@@ -68,9 +82,10 @@ def fit(
 
     Args:
         method: an ``nn.Module`` that keeps the protocol; trained in place.
-        batch: number of a micro-batch → the batch, a pure function (see :class:`transmodal.data.loader.Loader`).
+        batch: number of a micro-batch → the batch of this process, a pure function (see
+            :class:`transmodal.data.loader.Loader`).
         settings: the ``[training]`` table.
-        fabric: device, precision and processes.
+        fabric: device, precision and processes, of which number 0 alone validates and writes.
         folder: the run's folder: ``log.jsonl``, ``last/``.
         recipe_hash: written into checkpoints; a checkpoint of another recipe is refused.
         higher_is_better: of the score called ``settings.monitor``.
@@ -95,15 +110,22 @@ def fit(
     average = Average(everything, settings.ema) if settings.ema else None
     done, sums = Progress(), dict[str, Tensor]()
     if resume and has_checkpoint(folder / CHECKPOINT):
-        done, sums = load_checkpoint(folder / CHECKPOINT, method, optimizers, average, recipe_hash)
+        rank = fabric.global_rank
+        done, sums = load_checkpoint(folder / CHECKPOINT, method, optimizers, average, recipe_hash, rank)
         sums = {name: value.to(fabric.device) for name, value in sums.items()}
+        if done.processes != fabric.world_size:
+            progress.say(_other_batch(done.processes, fabric.world_size, settings))
+    done = replace(done, processes=fabric.world_size)
     if settings.minutes and done.seconds >= 60 * settings.minutes:
         # Its last step was made and judged before it was stopped.
         return done
     limits = {player: s.clip for player, s in own.items()}
     clock, warned, watch = time.monotonic() - done.seconds, set[str](), Watch()
 
-    with Monitor(folder, done.step) as monitor, interrupts() as asked_to_stop:
+    record: AbstractContextManager[Monitor | None] = (
+        Monitor(folder, done.step) if fabric.is_global_zero else nullcontext()
+    )
+    with record as monitor, interrupts() as asked_to_stop:
         steps = range(done.step, settings.steps)
         for step, batches in progress.track(
             _prefetch(batch, steps, settings.accumulate), "training", settings.steps, done.step
@@ -120,34 +142,50 @@ def fit(
                 average.update(step)
             if isinstance(method, Watched):
                 terms |= {f"readings/{name}": value for name, value in method.readings().items()}
-            for name, value in terms.items():
-                sums[name] = sums.get(name, torch.zeros_like(value)) + value
             count = step + 1
             seconds = time.monotonic() - clock
-            out_of_time = bool(settings.minutes) and seconds >= 60 * settings.minutes
+            # Number 0 has the clock; a signal may reach any process.
+            late = bool(settings.minutes) and fabric.is_global_zero and seconds >= 60 * settings.minutes
+            terms, (stop, out_of_time) = agree(terms, (asked_to_stop(), late), fabric)
+            for name, value in terms.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value
             last = count == settings.steps or out_of_time
             validated = last or bool(settings.validate_every and count % settings.validate_every == 0)
             if count % settings.log_every == 0 or last:
-                means = {name: (value / (count - done.logged)).item() for name, value in sums.items()}
-                monitor.terms(count, seconds, means, rates)
-                said = watch.look(means) + (_alarms(method, means) if isinstance(method, Watched) else [])
-                _warn(said, warned)
-                progress.event("terms", step=count, **means)
-                progress.note("  ".join(f"{name} {value:.3g}" for name, value in list(means.items())[:3]))
+                if monitor is not None:
+                    means = {name: (value / (count - done.logged)).item() for name, value in sums.items()}
+                    monitor.terms(count, seconds, means, rates)
+                    said = watch.look(means) + (_alarms(method, means) if isinstance(method, Watched) else [])
+                    _warn(said, warned)
+                    progress.event("terms", step=count, **means)
+                    progress.note("  ".join(f"{name} {value:.3g}" for name, value in list(means.items())[:3]))
                 sums, done = {}, replace(done, logged=count)
             done = replace(done, step=count, seconds=seconds)
             if validated:
-                done = _judge(method, average, settings, monitor, done, higher_is_better, validate, keep)
+                if monitor is not None:
+                    done = _judge(method, average, settings, monitor, done, higher_is_better, validate, keep)
                 # Validation is not training: its time does not count against ``minutes``.
                 clock = time.monotonic() - done.seconds
-            stop = asked_to_stop()
+                _, (stop,) = agree({}, (stop or asked_to_stop(),), fabric)
             if validated or stop or (settings.save_every and count % settings.save_every == 0):
-                save_checkpoint(folder / CHECKPOINT, method, optimizers, average, sums, done, recipe_hash)
+                others = gather_buffers(method, fabric)
+                if fabric.is_global_zero:
+                    save_checkpoint(
+                        folder / CHECKPOINT, method, optimizers, average, sums, done, recipe_hash, others
+                    )
             if stop and not last:
                 raise KeyboardInterrupt
             if last:
                 break
     return done
+
+
+def _other_batch(before: int, now: int, settings: TrainingSettings) -> str:
+    samples = settings.batch_size * settings.accumulate
+    return (
+        f"going on with {now} process(es) after {before}: an update is made from {now * samples} samples, no "
+        f"longer from {before * samples}; the training goes on, but not as it would have"
+    )
 
 
 def _alarms(method: Watched, means: Mapping[str, float]) -> list[str]:

@@ -18,7 +18,7 @@ class TrainingSettings:
     Attributes:
         steps: updates of every player.
         minutes: stop after this much training time even if steps are left; 0 for no limit.
-        batch_size: samples in one forward pass, per process.
+        batch_size: samples in one forward pass of one process; n processes make an update from n times as many.
         accumulate: forward passes per update; their gradients are averaged.
         precision: ``bf16`` autocast, ``fp32``, or ``auto``: bf16 where the processor computes in it.
         deterministic: refuse operations whose result may differ from run to run.

@@ -4,7 +4,8 @@ This is the whole game between networks, whatever their number: a method's ``obj
 and its loss terms, the player is updated, and the method goes on with the updated networks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 
 import torch
@@ -13,10 +14,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from transmodal.data.batch import Batch
-from transmodal.errors import RecipeError, TransmodalError
+from transmodal.errors import Diverged, RecipeError, TransmodalError
 from transmodal.methods._method import Method, Players
-from transmodal.training.divergence import Turn, check_gradients, check_terms
+from transmodal.training.divergence import Turn, check_gradients, check_terms, gradient_norm
 from transmodal.training.optim import clip
+from transmodal.training.ranks import average_gradients
 from transmodal.training.watch import GRADIENT
 
 
@@ -78,20 +80,21 @@ def play(
         own = parameters[player]
         optimizer = optimizers[player]
         optimizer.zero_grad(set_to_none=True)
-        for micro, (_, terms) in enumerate(turns):
-            for term, value in terms.items():
-                share = value.detach() / len(turns)
-                key = f"{player}/{term}"
-                report[key] = share if terms is turns[0][1] else report[key] + share
-            total = torch.stack(list(terms.values())).sum() / len(turns)
-            check_terms(Turn(player, number, micro), batches[micro], terms)
-            # Only this player's gradients are computed: the others' weights are left alone without any
-            # switching of requires_grad.
-            fabric.backward(total, inputs=list(own.values()))
-        _average_over_processes(list(own.values()), fabric)
+        with _shared(own, fabric):
+            for micro, (_, terms) in enumerate(turns):
+                for term, value in terms.items():
+                    share = value.detach() / len(turns)
+                    key = f"{player}/{term}"
+                    report[key] = share if terms is turns[0][1] else report[key] + share
+                total = torch.stack(list(terms.values())).sum() / len(turns)
+                check_terms(Turn(player, number, micro), batches[micro], terms)
+                # Only this player's gradients are computed: the others' weights are left alone without any
+                # switching of requires_grad.
+                fabric.backward(total, inputs=list(own.values()))
+            norm = check_gradients(Turn(player, number, 0), batches[0], own)
         if not optimizer.state:
             _check_every_gradient(player, own)
-        report[GRADIENT + player] = check_gradients(Turn(player, number, 0), batches[0], own)
+        report[GRADIENT + player] = norm if fabric.world_size == 1 else gradient_norm(own)
         clip(own.values(), limits[player])
         optimizer.step()
     return report
@@ -117,12 +120,23 @@ def _check_every_gradient(player: str, own: Mapping[str, nn.Parameter]) -> None:
         )
 
 
-def _average_over_processes(own: Sequence[nn.Parameter], fabric: Fabric) -> None:
-    """The mean gradient over all processes, as one message. Networks stay unwrapped, so players() is the truth."""
+@contextmanager
+def _shared(own: Mapping[str, nn.Parameter], fabric: Fabric) -> Iterator[None]:
+    """Afterwards every process holds the mean of the gradients that were made inside.
+
+    Where one diverges all of them stop: the first of those that did says why, the others that it did.
+    """
+    problem = None
+    try:
+        yield
+    except Diverged as error:
+        problem = error
+        if fabric.world_size == 1:
+            raise
     if fabric.world_size == 1:
         return
-    gradients = [p.grad for p in own if p.grad is not None]
-    flat = fabric.all_reduce(torch.cat([g.reshape(-1) for g in gradients]), reduce_op="mean")
-    assert isinstance(flat, Tensor)
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
+    first = average_gradients(list(own.values()), fabric, failed=problem is not None)
+    if first == fabric.global_rank and problem is not None:
+        raise problem
+    if first is not None:
+        raise TransmodalError(f"the training diverged in process {first}, whose message says where")
