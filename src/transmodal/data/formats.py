@@ -4,6 +4,7 @@ Affines are RAS+ as everywhere here; ITK's and DICOM's own are LPS.
 """
 
 import locale
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import numpy as np
 import SimpleITK
 from jaxtyping import Shaped
 
+from transmodal.data.limits import MOST_HEADER, check_values
 from transmodal.errors import InputError
 from transmodal.progress import warn
 from transmodal.shapes import Affine
@@ -21,10 +23,13 @@ from transmodal.shapes import Affine
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 _META, _HEADER = (".mha", ".mhd"), 8192
 _META_DIRECTIONS, _NRRD_DIRECTIONS = (b"transformmatrix", b"rotation", b"orientation"), (b"space directions",)
-_DATA_FILE = re.compile(r"^(?:ElementDataFile\s*=|data ?file:)\s*(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
+_DATA_FILE = re.compile(
+    r"^(?:ElementDataFile\s*=|data ?file:)\s*[ \t]*(.+?)[ \t\r]*$", re.MULTILINE | re.IGNORECASE
+)
+_AXES = re.compile(r"NDims\s*[=:]?[ \t]*(.*?)[ \t\r]*$", re.MULTILINE | re.IGNORECASE)
 _LPS = np.diag([-1.0, -1.0, 1.0])
 _TILT_DEG, _UNEVEN = 0.1, 0.02
-_POSITION, _ORIENTATION, _PIXELS = "0020|0032", "0020|0037", "0028|0030"
+_SERIES, _POSITION, _ORIENTATION, _PIXELS = "0020|000e", "0020|0032", "0020|0037", "0028|0030"
 
 Decoded = tuple[Shaped[np.ndarray, "C X Y Z"], Affine]
 
@@ -35,8 +40,9 @@ def read_itk(path: Path) -> Decoded:
     Raises:
         InputError: unreadable, or not three axes.
     """
+    _check_header(path)
     try:
-        image = SimpleITK.ReadImage(str(path))
+        image = read_within(path)
     except RuntimeError as problem:
         raise InputError(
             f"{path}: cannot be read as {path.suffix.lstrip('.').upper()} ({_last_line(problem)}); it may be "
@@ -50,12 +56,54 @@ def read_itk(path: Path) -> Decoded:
     return _values(image), affine
 
 
+def read_within(path: Path) -> SimpleITK.Image:
+    """An image of any format that ITK reads, once its header is known to promise no more than there can be.
+
+    Raises:
+        InputError: it promises more.
+        RuntimeError: from ITK.
+    """
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    with same_locale():  # Whatever no other reader of ITK takes is shown to GDCM.
+        reader.ReadImageInformation()
+        check_values([*reader.GetSize(), reader.GetNumberOfComponents()], path)
+        return reader.Execute()
+
+
+def _check_header(path: Path) -> None:
+    """What ITK would believe: a number of axes that it has no room for, or any file of the machine as values."""
+    for axes in _AXES.findall(_text(path)) if path.name.lower().endswith(_META) else ():
+        if axes not in ("2", "3", "4"):
+            raise InputError(f"{path}: has NDims = {axes[:20]} where a 3D volume is needed")
+    inside = os.path.abspath(path.parent)
+    for name in _named(path):
+        # By the words alone: data that are kept elsewhere and linked to here are as good as here.
+        if os.path.commonpath([inside, os.path.abspath(path.parent / name)]) != inside:
+            raise InputError(f"{path}: takes its values from {name!r}, outside its folder; move them into it")
+
+
 def detached(path: Path) -> list[Path]:
     """The files with the values of a ``.mhd`` or ``.nhdr``, as its header names them and as far as they exist."""
-    if not path.name.lower().endswith((".mhd", ".nhdr")):
+    return [path.parent / name for name in _named(path) if (path.parent / name).is_file()]
+
+
+def _named(path: Path) -> list[str]:
+    """The files that a header gives as its values: one, a pattern of names, or a list in the lines that follow."""
+    if not path.name.lower().endswith(ITK):
         return []
-    names = _DATA_FILE.findall(path.read_text(encoding="latin-1"))
-    return [path.parent / name for name in names if (path.parent / name).is_file()]
+    text = _text(path)
+    found = _DATA_FILE.search(text)
+    if found is None or found[1].upper() == "LOCAL":
+        return []
+    if not found[1].upper().startswith("LIST"):
+        return [found[1], *found[1].split()[:1]]
+    return [line.strip() for line in text[found.end() :].splitlines() if line.strip()]
+
+
+def _text(path: Path) -> str:
+    with open(path, "rb") as file:
+        return file.read(MOST_HEADER).decode("latin-1").replace("\0", "")
 
 
 def says_where(path: Path) -> bool:
@@ -73,9 +121,11 @@ def is_dicom(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class _Slice:
-    """Where one file of a series lies, in LPS millimetres."""
+    """One file of a series, and where it lies in LPS millimetres."""
 
     file: str
+    series: str
+    size: tuple[int, ...]
     position: np.ndarray
     orientation: np.ndarray
     pixels: np.ndarray
@@ -104,15 +154,15 @@ def read_dicom(folder: Path) -> Decoded:
 
 
 def _read_dicom(folder: Path) -> Decoded:
-    found = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if not found:
+    # Not by GDCM's own search for series, which some damaged files never let come to an end.
+    files = sorted(path for path in folder.iterdir() if path.name != "DICOMDIR" and _has_magic(path))
+    slices = [_look(path) for path in files]
+    if not slices:
         raise InputError(f"{folder}: a folder was given that holds no DICOM series; give a file, or one series")
-    if len(found) > 1:
+    if (mixed := len({one.series for one in slices})) > 1:
         raise InputError(
-            f"{folder}: holds {len(found)} DICOM series mixed; put each into a folder of its own and name one"
+            f"{folder}: holds {mixed} DICOM series mixed; put each into a folder of its own and name one"
         )
-    files = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), found[0])
-    slices = [_look(Path(file)) for file in files]
     first = slices[0]
     for other in slices[1:]:
         if not np.allclose(other.orientation, first.orientation, atol=1e-3):
@@ -126,6 +176,7 @@ def _read_dicom(folder: Path) -> Decoded:
     normal = np.cross(row, column)
     slices.sort(key=lambda s: float(s.position @ normal))
     step = _step(folder, slices, normal)
+    check_values([*slices[0].size, len(slices)], folder)
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames([s.file for s in slices])
     try:
@@ -147,13 +198,17 @@ def _look(path: Path) -> _Slice:
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
+        check_values([*reader.GetSize(), reader.GetNumberOfComponents()], path)
+        series = reader.GetMetaData(_SERIES)
         tags = [np.array([float(v) for v in reader.GetMetaData(tag).split("\\")])
                 for tag in (_POSITION, _ORIENTATION, _PIXELS)]  # fmt: skip
     except (RuntimeError, ValueError) as problem:
         raise InputError(
             f"{path}: does not say where its slice lies (position, orientation, pixel spacing); export it again"
         ) from problem
-    return _Slice(str(path), *tags)
+    if [len(tag) for tag in tags] != [3, 6, 2] or not all(np.isfinite(tag).all() for tag in tags):
+        raise InputError(f"{path}: its position, orientation or pixel spacing is no place; export it again")
+    return _Slice(str(path), series, tuple(reader.GetSize()), *tags)
 
 
 def _step(folder: Path, slices: list[_Slice], normal: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from jaxtyping import Shaped
 from nibabel.orientations import axcodes2ornt
 
 from transmodal.data.files import natural, read_json
-from transmodal.data.formats import Decoded
+from transmodal.data.formats import Decoded, read_within
 from transmodal.errors import InputError
 from transmodal.progress import warn
 from transmodal.shapes import Affine
@@ -82,7 +82,7 @@ def read_picture(file: Path) -> Shaped[np.ndarray, "C X Y"]:
         InputError: it cannot be read, or has a layer of transparency.
     """
     try:
-        image = SimpleITK.ReadImage(str(file))
+        image = read_within(file)
     except RuntimeError as problem:
         kind = file.suffix.lstrip(".").upper()
         raise InputError(f"{file}: cannot be read as {kind}; it may be truncated: copy it again") from problem

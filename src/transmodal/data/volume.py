@@ -6,6 +6,7 @@ Writing is atomic: a temporary name, fsync, rename. Values are float32 in their 
 
 import gzip
 import os
+import struct
 import zlib
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -16,11 +17,12 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import apply_orientation, io_orientation
-from nibabel.spatialimages import SpatialImage
 
 from transmodal.data.files import part
 from transmodal.data.formats import ITK, detached, is_dicom, read_dicom, read_itk, says_where
 from transmodal.data.grid import Grid
+from transmodal.data.limits import check_values
+from transmodal.data.nifti import open_nifti
 from transmodal.data.stacks import NUMPY, is_stack, read_stack, sidecar
 from transmodal.errors import InputError
 from transmodal.progress import warn
@@ -35,6 +37,7 @@ UNLOCATED = (
 )
 _QUICK = 1
 """Of gzip: larger levels take many times as long for files that are hardly smaller."""
+_LABELS = np.iinfo(np.int32)
 _RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
 _GEOMETRY = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y",
              "qoffset_z", "srow_x", "srow_y", "srow_z", "xyzt_units", "dim_info")  # fmt: skip
@@ -118,16 +121,21 @@ def read_volume(path: Path | str, *, label: bool = False) -> Volume:
             volume = replace(volume, grid=replace(volume.grid, located=False))
         return _warned(volume, label)
     try:
-        image = nib.load(path)
-        if not isinstance(image, SpatialImage):
-            raise ImageFileError("not an image with voxels")
-        return _warned(from_image(image, str(path), label=label), label)
+        return _warned(from_image(open_nifti(path), str(path), label=label), label)
+    except MemoryError as problem:
+        raise InputError(
+            f"{path}: is larger than the memory that is left; close something, or resample it"
+        ) from problem
     except (
         ImageFileError,
         OSError,
         EOFError,
         zlib.error,
+        struct.error,
         ValueError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
         nib.spatialimages.HeaderDataError,
     ) as problem:
         if isinstance(problem, PermissionError):
@@ -155,6 +163,7 @@ def from_image(image: Any, name: str = "image", *, label: bool = False) -> Volum
     if len(shape) != 3:
         what = "pick one volume of the series" if len(shape) > 3 else "stack the slices to a volume"
         raise InputError(f"{name}: has {len(shape)} axes {shape} where a 3D volume is needed; {what}")
+    check_values(shape, name)
     kind = image.get_data_dtype()
     if kind.kind not in "iufb" and (kind != _RGB or label):
         raise InputError(f"{name}: its voxels are of type {kind}, not numbers; convert them to float32 or RGB")
@@ -164,16 +173,19 @@ def from_image(image: Any, name: str = "image", *, label: bool = False) -> Volum
     elif label:
         data = np.asarray(image.dataobj).reshape((1, *shape))
     else:
-        data = np.asarray(image.dataobj, dtype=np.float32).reshape((1, *shape))
+        with np.errstate(over="ignore", invalid="ignore"):
+            data = np.asarray(image.dataobj, dtype=np.float32).reshape((1, *shape))
     return _volume(data, np.asarray(image.affine, dtype=float), image.header.copy(), name, label)
 
 
 def _volume(data: np.ndarray, affine: np.ndarray, header: Any, name: str, label: bool) -> Volume:
     """Decoded values as a Volume, after the checks that do not depend on the format."""
+    check_values(data.shape, name)
     if label:
         data = _whole(data, name)
     else:
-        data = data.astype(np.float32)
+        with np.errstate(over="ignore"):  # What float32 cannot hold becomes infinite, which is said.
+            data = data.astype(np.float32)
         _check_values(data, name)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError(f"{name}: its affine is not invertible; repair the geometry in the header")
@@ -184,6 +196,10 @@ def _whole(values: np.ndarray, name: str) -> np.ndarray:
     """Labels as int32; scaling leaves them as floats, a hair off."""
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"{name}: a mask or label map must not hold NaN or infinity; replace them by 0")
+    if values.min() < _LABELS.min or values.max() > _LABELS.max:
+        raise InputError(
+            f"{name}: holds labels beyond 32 bits; it is no mask or label map, or its scaling is wrong"
+        )
     return np.round(values).astype(np.int32)
 
 
