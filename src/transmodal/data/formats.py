@@ -15,6 +15,7 @@ import numpy as np
 import SimpleITK
 from jaxtyping import Shaped
 
+from transmodal.data.elements import check_elements
 from transmodal.data.limits import MOST_HEADER, check_values
 from transmodal.errors import InputError
 from transmodal.progress import warn
@@ -194,6 +195,7 @@ def _read_dicom(folder: Path) -> Decoded:
 
 
 def _look(path: Path) -> _Slice:
+    check_elements(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     try:

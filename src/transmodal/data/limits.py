@@ -7,6 +7,7 @@ comes near these numbers.
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
+from typing import SupportsFloat
 
 import numpy as np
 
@@ -20,7 +21,7 @@ MOST_TEXT = 2**28
 """Bytes of a table or of a JSON or TOML file."""
 
 
-def check_values(shape: Sequence[float | int], name: Path | str) -> None:
+def check_values(shape: Sequence[SupportsFloat], name: Path | str) -> None:
     """Refuse a volume with no voxels or with more than any scanner makes.
 
     Args:
@@ -52,5 +53,5 @@ def check_size(path: Path, most: int) -> None:
         raise InputError(f"{path}: is {size / 1e6:.0f} MB long where {most / 1e6:.0f} MB are the limit")
 
 
-def _spelt(shape: Sequence[float | int]) -> str:
-    return "×".join(f"{n:g}" for n in shape) or "none"
+def _spelt(shape: Sequence[SupportsFloat]) -> str:
+    return "×".join(f"{float(n):g}" for n in shape) or "none"
