@@ -217,7 +217,7 @@ def test_options_are_frozen() -> None:
         "overlap": ["names", "out", "real", "synthetic", "truth", "voice"],
         "probe": ["device", "out", "runs", "slices", "voice"],
         "report": ["folder", "out", "voice"],
-        "export": ["force", "images", "model", "onnx", "out", "voice"],
+        "export": ["bundle", "force", "images", "model", "onnx", "out", "voice"],
         "download": ["name", "to", "voice"],
         "list": ["json"],
         "show": ["json", "method", "settings"],
