@@ -114,6 +114,8 @@ class Prepare:
     """Processes; 0 for one a core."""
     mask_tool: str = ""
     """Program for the mask of cases that have none: "mri_synthstrip -i {image} -m {mask}"."""
+    scheduler: str = ""
+    """Let a Dask cluster work: tcp://HOST:8786, or local; docs/cluster.md."""
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:
@@ -124,6 +126,6 @@ class Prepare:
 
         prepared = prepare(
             self.dataset, self.out, make(PrepareSettings, override({}, self.settings), "data.prepare"),
-            workers=self.workers or cores(), mask_tool=self.mask_tool,
+            workers=self.workers or cores(), mask_tool=self.mask_tool, scheduler=self.scheduler,
         )  # fmt: skip
         print(f"{len(prepared.names)} cases prepared in {self.out}")

@@ -101,6 +101,8 @@ class Synthesize:
     """Overwrite files that exist; and go on with a scan unlike those that the model was trained on."""
     interval: float = 0.0
     """Also write *_lower and *_upper volumes that hold this share of the voxels (0.9); see calibrate."""
+    scheduler: str = ""
+    """Let a Dask cluster do a batch: tcp://HOST:8786, or local; docs/cluster.md."""
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:
@@ -109,6 +111,7 @@ class Synthesize:
         for path in synthesize_paths(
             self.model, self.images, self.out, mask=self.mask, settings=self.settings,
             device=self.device, engine=self.engine, force=self.force, stacks=self.stacks, interval=self.interval,
+            scheduler=self.scheduler,
         ):  # fmt: skip
             print(path)
 
@@ -139,6 +142,8 @@ class Evaluate:
     """VGG-19's weights, for the passport's LPIPS, FID and KID."""
     workers: int = 0
     """Processes; 0 for one a core."""
+    scheduler: str = ""
+    """Let a Dask cluster work: tcp://HOST:8786, or local; docs/cluster.md."""
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:
@@ -150,7 +155,7 @@ class Evaluate:
         rows = evaluate(
             self.prediction, self.reference, out=self.out, mask=self.mask, method=self.method,
             data_range=self.data_range, target=self.target, labels=self.labels, passport=self.passport,
-            features=self.features, workers=self.workers or cores(),
+            features=self.features, workers=self.workers or cores(), scheduler=self.scheduler,
         )  # fmt: skip
         print((self.out / "passport.md").read_text() if self.passport else markdown_table(summarise(rows)))
 

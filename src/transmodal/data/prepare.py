@@ -44,7 +44,13 @@ class Job:
 
 
 def prepare(
-    dataset: Path, out: Path, settings: PrepareSettings | None = None, *, workers: int = 1, mask_tool: str = ""
+    dataset: Path,
+    out: Path,
+    settings: PrepareSettings | None = None,
+    *,
+    workers: int = 1,
+    mask_tool: str = "",
+    scheduler: str = "",
 ) -> PreparedDataset:
     """Prepare all cases of a dataset.
 
@@ -58,6 +64,7 @@ def prepare(
         workers: processes; what is written does not depend on their number. More than one need
             ``if __name__ == "__main__"`` in a script.
         mask_tool: command line of a program that makes the mask of a case that has none (:mod:`.mask_tool`).
+        scheduler: of a Dask cluster that works instead, or ``local`` (:mod:`.cluster`).
 
     Raises:
         InputError: the dataset or ``out`` cannot be used, or no case could be prepared.
@@ -85,11 +92,13 @@ def prepare(
         write_json(out / "splits.json", {"format": SPLITS_FORMAT, "folds": {}})
     failures: dict[str, str] = {}
     left = [job for job in jobs if job.case.name not in finished]
-    with mapper(min(workers, len(left))) as run:
+    with mapper(min(workers, len(left)), scheduler if left else "") as run:
         for case, problem in track(run(_attempt, left), "preparing", total=len(cases), done=len(finished)):
             note(case)
             if problem:
                 failures[case] = problem
+    # Of workers that were lost.
+    clear_leftovers(out)
     names = [part.name for job in jobs if job.case.name not in failures for part in job.parts]
     write_dataset(out, settings, names)
     _write_fingerprint(out, names)
@@ -101,7 +110,8 @@ def _attempt(job: Job) -> tuple[str, str]:
     """Name of the case and what is wrong with it, or nothing."""
     name = job.case.name
     try:
-        prepare_case(job)
+        if not _is_finished(job):
+            prepare_case(job)
     except InputError as problem:
         return name, str(problem)
     except (RuntimeError, MemoryError) as problem:

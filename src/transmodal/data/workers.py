@@ -35,14 +35,24 @@ def _leave_with_parent() -> None:
 
 
 @contextmanager
-def mapper(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
+def mapper(workers: int, scheduler: str = "") -> Iterator[Callable[..., Iterable[Any]]]:
     """A ``map`` that runs in ``workers`` processes; results come in the order of the jobs.
 
     Jobs and results must be picklable, and the function one that a module holds.
 
+    Args:
+        workers: processes.
+        scheduler: of a Dask cluster that runs the jobs instead (:mod:`.cluster`); nothing for this machine.
+
     Raises:
         TransmodalError: a process died, as the system kills one when memory is short.
     """
+    if scheduler:
+        from transmodal.data.cluster import dask_mapper
+
+        with dask_mapper(scheduler, workers) as run:
+            yield run
+        return
     if workers <= 1:
         yield map
         return

@@ -36,6 +36,7 @@ def evaluate(
     passport: bool = False,
     features: Path | None = None,
     workers: int = 1,
+    scheduler: str = "",
 ) -> list[Row]:
     """Compare predicted volumes with measured ones.
 
@@ -62,6 +63,7 @@ def evaluate(
             the passport says so.
         workers: processes, where the first case shows that they are worth their start. Scores do not depend on
             their number. More than one need ``if __name__ == "__main__"`` in a script.
+        scheduler: of a Dask cluster that works instead, or ``local`` (:mod:`transmodal.data.cluster`).
 
     Returns:
         The rows of ``evaluation.csv``.
@@ -79,7 +81,7 @@ def evaluate(
     extractor = extractor_of(way)
     found = find_pairs(prediction, reference, mask, target, labels)
     _warn(found)
-    outcomes = _judge_all(found.pairs, way, out, workers)
+    outcomes = _judge_all(found.pairs, way, out, workers, scheduler)
     failures = found.failures | {one.pair.case: one.problem for one in outcomes if one.problem}
     done = [one.pair for one in outcomes if not one.problem]
     passports = [one.passport for one in outcomes if one.passport is not None]
@@ -111,13 +113,16 @@ def evaluate(
     return rows
 
 
-def _judge_all(pairs: Sequence[Pair], way: Way, out: Path, workers: int) -> list[Outcome]:
+def _judge_all(pairs: Sequence[Pair], way: Way, out: Path, workers: int, scheduler: str) -> list[Outcome]:
     """Outcomes in the order of the pairs; the first cases tell whether processes are worth their start."""
     clear_leftovers(out)
     jobs = [Job(pair, way, out / FINISHED if len(pairs) > 1 else None) for pair in pairs]
     outcomes: list[Outcome] = []
     with ExitStack() as stack:
         answers: Iterator[Outcome] = map(judge, jobs)
+        if scheduler and jobs:
+            answers = iter(stack.enter_context(mapper(min(workers, len(jobs)), scheduler))(judge, jobs))
+            workers = 1
         for _ in track(jobs, "evaluating"):
             started = time.perf_counter()
             outcomes.append(next(answers))

@@ -1,27 +1,23 @@
-"""Synthesis of files and folders: which case is written where, and errors case by case.
+"""Synthesis of files: which image is which source, and what is written where.
 
-One case is an :mod:`.errand`.
+One case is an :mod:`.errand`, a folder of them a :mod:`.round`.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from transmodal import __version__, progress
-from transmodal.data import bids
-from transmodal.data.files import clear_leftovers, write_json
-from transmodal.data.layout import find_cases
+from transmodal import progress
 from transmodal.data.volume import SUFFIXES, is_series, stem
 from transmodal.data.write_stack import check_plane
-from transmodal.errors import InputError, PartialFailure, RecipeError, Refused, TransmodalError
+from transmodal.errors import RecipeError
 from transmodal.inference.choice import Choice, engine_of, pick
 from transmodal.inference.errand import Errand, Wish
 from transmodal.inference.model import WEIGHTS, Model, load_model, read_facts
 from transmodal.inference.predict import InferenceSettings
+from transmodal.inference.round import Source, go_round
 from transmodal.inference.synthesize import check_interval, pick_device
 from transmodal.schema import make, override
-
-_FAILURES = "failures.json"
 
 
 def synthesize_paths(
@@ -36,6 +32,7 @@ def synthesize_paths(
     force: bool = False,
     stacks: Sequence[str] = (),
     interval: float = 0.0,
+    scheduler: str = "",
 ) -> list[Path]:
     """Synthesise from files, or from a folder or table of cases.
 
@@ -52,6 +49,7 @@ def synthesize_paths(
         stacks: planes (``axial``, ``coronal``, ``sagittal``) in which each volume is also written as a folder of
             PNG slices, ``NAME_axial``.
         interval: share of a person's voxels that further volumes ``*_lower`` and ``*_upper`` hold; 0 for none.
+        scheduler: of a Dask cluster that does a batch, or ``local`` (:mod:`transmodal.data.cluster`).
 
     Returns:
         The volumes and folders written.
@@ -75,7 +73,12 @@ def synthesize_paths(
     if len(images) == 1 and "=" not in images[0] and _is_batch(Path(images[0])):
         if mask is not None:
             raise RecipeError("--mask goes with a single case; for a batch add a mask column or mask files to it")
-        return _batch(loaded, Path(images[0]), out, wish)
+        if out.name.endswith(SUFFIXES) or out.is_file():
+            raise RecipeError(f"--out {out}: a batch is written into a folder; give a folder's name")
+        source = Source(folder, loaded.sha256, device, picked, chosen)
+        return go_round(loaded, source, Path(images[0]), out, wish, scheduler)
+    if scheduler:
+        raise RecipeError("--scheduler is for a folder or a table of cases; leave it out for a single case")
     return Errand(loaded, assign(loaded, images), mask, _targets(loaded, images, out), wish).run()
 
 
@@ -121,55 +124,3 @@ def _targets(model: Model, words: Sequence[str], out: Path) -> dict[str, Path]:
         raise RecipeError(f"--out {out}: is a file that is not .nii or .nii.gz; give a folder or a volume's name")
     first = Path(words[0].partition("=")[2] or words[0])
     return {target: out / f"{stem(first)}_synth-{target}.nii.gz" for target in targets}
-
-
-def _batch(model: Model, dataset: Path, out: Path, wish: Wish) -> list[Path]:
-    if out.name.endswith(SUFFIXES) or out.is_file():
-        raise RecipeError(f"--out {out}: a batch is written into a folder; give a folder's name")
-    cases = find_cases(dataset, model.prepare.entities)
-    clear_leftovers(out)
-    root = dataset if bids.is_bids(dataset) else None
-    if root is not None:
-        name = f"Synthetic {', '.join(model.task.targets)} by {model.name}"
-        write_json(out / bids.DESCRIPTION, bids.description(name, __version__, root))
-    written: list[Path] = []
-    kept = 0
-    failures: dict[str, str] = {}
-    refused = 0
-    for case in progress.track(cases, "synthesising"):
-        progress.note(case.name)
-        images = {name: case.images[name] for name in model.task.sources if name in case.images}
-        made = list(images.values())
-        named = root is not None and case.name.startswith("sub-")
-        targets = {
-            target: out / (bids.derived_path(case.name, made, target, model.name) if named
-                           else f"{case.name}_synth-{target}.nii.gz")
-            for target in model.task.targets
-        }  # fmt: skip
-        try:
-            errand = Errand(model, images, case.mask, targets, wish, root)
-            if not wish.force and errand.is_finished:
-                written += errand.outputs
-                kept += 1
-                continue
-            written += errand.run(go_on=True)
-        except TransmodalError as problem:
-            failures[case.name] = str(problem)
-            refused += isinstance(problem, Refused)
-            progress.warn(f"{case.name}: {problem}")
-    if kept:
-        progress.say(f"{kept} of {len(cases)} cases were finished before, by this model from these scans; kept")
-    if failures and not written:
-        kind = Refused if refused == len(cases) else InputError
-        raise kind(
-            f"{dataset}: none of {len(cases)} cases could be done; the first: {next(iter(failures.values()))}"
-        )
-    if failures:
-        write_json(out / _FAILURES, failures)
-        raise PartialFailure(
-            f"{len(failures)} of {len(cases)} cases failed ({', '.join(failures)}); the others are in {out}, "
-            f"the reasons in {out / _FAILURES}",
-            failures,
-        )
-    (out / _FAILURES).unlink(missing_ok=True)
-    return written
