@@ -6,7 +6,6 @@ signature of what it configures; a key that is not there is an error with the ne
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import Any
 
 from transmodal import registry
 from transmodal.data.bring import PrepareSettings
+from transmodal.data.files import read_toml
 from transmodal.data.sampling import Sampling
 from transmodal.data.task import Task
-from transmodal.errors import InputError, RecipeError, nearest
+from transmodal.errors import RecipeError, nearest
 from transmodal.evaluation.scale import EvaluationSettings
 from transmodal.inference.predict import InferenceSettings
 from transmodal.schema import make, override, plain
@@ -129,13 +129,7 @@ def load_recipe(path: Path | str, words: Sequence[str] = ()) -> Recipe:
         RecipeError: not TOML, an unknown table or key, a wrong type, or a method that cannot do the task.
     """
     path = Path(path)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as problem:
-        raise InputError(f"{path}: there is no such recipe; see recipes/ for examples") from problem
-    except (IsADirectoryError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
-        raise RecipeError(f"{path}: is not a TOML file ({problem})") from problem
-    return make_recipe(override(table, words), path.stem)
+    return make_recipe(override(read_toml(path, "recipe"), words), path.stem)
 
 
 def make_recipe(table: Mapping[str, Any], name: str = "recipe") -> Recipe:

@@ -110,7 +110,7 @@ def parse_word(word: str) -> tuple[list[str], Any]:
         raise RecipeError(f"{word!r} is not understood; overrides are written key=value, as in training.steps=500")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text
     return key.strip().split("."), value
 

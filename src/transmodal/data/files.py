@@ -12,13 +12,15 @@ import platform
 import re
 import shutil
 import time
+import tomllib
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from transmodal.errors import InputError
+from transmodal.data.limits import MOST_TEXT, check_size
+from transmodal.errors import InputError, RecipeError
 
 _HOST = f"{zlib.crc32(platform.node().encode()):08x}"
 _PART = re.compile(r"\..+\.([0-9a-f]{8})\.(\d+)\.part")
@@ -128,13 +130,32 @@ def read_json(path: Path) -> Any:
         InputError: missing, not readable, or not JSON.
     """
     try:
+        check_size(path, MOST_TEXT)
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as problem:
         raise InputError(f"{path}: there is no such file; check the path") from problem
     except OSError as problem:
         raise InputError(f"{path}: cannot be read ({problem.strerror}); check its mode and owner") from problem
-    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
+    except (ValueError, RecursionError) as problem:
         raise InputError(f"{path}: is not valid JSON ({problem}); it was changed or damaged") from problem
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Read a TOML file that a user wrote; ``what`` it is, for messages: a recipe, a suite.
+
+    Raises:
+        InputError: missing, or not readable.
+        RecipeError: not TOML.
+    """
+    try:
+        check_size(path, MOST_TEXT)
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as problem:
+        raise InputError(f"{path}: there is no such {what}; see recipes/ for examples") from problem
+    except (IsADirectoryError, ValueError, RecursionError) as problem:
+        raise RecipeError(f"{path}: is not a TOML file ({problem})") from problem
+    except OSError as problem:
+        raise InputError(f"{path}: cannot be read ({problem.strerror}); check its mode and owner") from problem
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:

@@ -11,6 +11,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from nibabel.spatialimages import SpatialHeader
 
+from transmodal.data.limits import check_values
 from transmodal.shapes import Affine
 
 
@@ -77,7 +78,9 @@ class Grid:
         new = np.asarray(spacing, dtype=float)
         if np.allclose(old, new, rtol=1e-3):
             return self
-        shape = np.maximum(1, np.round(np.asarray(self.shape) * old / new)).astype(int)
+        wanted = np.maximum(1, np.round(np.asarray(self.shape) * old / new))
+        check_values(wanted.tolist(), f"a grid with voxels of {spacing} mm")
+        shape = wanted.astype(int)
         affine = np.eye(4)
         affine[:3, :3] = self.affine[:3, :3] / old * new
         affine[:3, 3] = self.centre - affine[:3, :3] @ ((shape - 1) / 2)

@@ -137,6 +137,12 @@ class IntensityFit:
         stamp = rest.pop("format", None)
         if stamp != _FORMAT or set(rest) != {"kind", "shift", "scale", "low", "high"}:
             raise InputError(f"an intensity fit is expected (format {_FORMAT!r}), but format {stamp!r} was found")
+        limits = [rest[key] for key in ("low", "high") if rest[key] is not None]
+        numbers = [rest["shift"], rest["scale"], *limits]
+        if not all(isinstance(n, int | float) and np.isfinite(n) for n in numbers) or not rest["scale"] > 0:
+            raise InputError(
+                f"an intensity fit is expected, but {rest} was found; the file was changed or damaged"
+            )
         return cls(**rest)
 
 

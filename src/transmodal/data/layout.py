@@ -9,6 +9,7 @@ from pathlib import Path
 from transmodal.data import bids
 from transmodal.data.challenges import challenge_cases
 from transmodal.data.files import natural
+from transmodal.data.limits import MOST_TEXT, check_size
 from transmodal.data.modality import unusable
 from transmodal.data.stacks import SIDECAR, is_stack, sidecar
 from transmodal.data.volume import READABLE, is_series, stem
@@ -125,12 +126,14 @@ def read_table(table: Path) -> list[dict[str, str]]:
         InputError: no text, no rows, two columns of one name.
     """
     try:
+        check_size(table, MOST_TEXT)
         text = table.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
+        delimiter = _delimiter(text.split("\n", 1)[0])
+        lines = [
+            line for line in csv.reader(text.splitlines(), delimiter=delimiter) if any(c.strip() for c in line)
+        ]
+    except (OSError, UnicodeDecodeError, csv.Error) as problem:
         raise InputError(f"{table}: cannot be read as a table ({problem}); save it as UTF-8 text") from problem
-    head = text.split("\n", 1)[0]
-    delimiter = "\t" if "\t" in head else ";" if ";" in head and "," not in head else ","
-    lines = [line for line in csv.reader(text.splitlines(), delimiter=delimiter) if any(c.strip() for c in line)]
     if len(lines) < 2:
         raise InputError(f"{table}: has no rows; {_HOW}")
     header = [c.strip() for c in lines[0]]
@@ -143,6 +146,10 @@ def read_table(table: Path) -> list[dict[str, str]]:
         cells = [c.strip() for c in line] + [""] * (len(header) - len(line))
         rows.append({k: "" if c in _NOTHING else c for k, c in zip(header, cells, strict=True)})
     return rows
+
+
+def _delimiter(head: str) -> str:
+    return "\t" if "\t" in head else ";" if ";" in head and "," not in head else ","
 
 
 def _from_row(table: Path, row: dict[str, str], modalities: list[str]) -> CaseFiles:

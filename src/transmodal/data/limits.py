@@ -17,6 +17,10 @@ MOST_VALUES = 2**30
 """Voxels × channels of one volume: 1024 × 1024 × 1024, 4 GiB as float32."""
 MOST_HEADER = 2**24
 """Bytes before the voxels of a NIfTI file."""
+MOST_PARAMETERS, MOST_TENSORS = 2**30, 20_000
+"""Numbers that the networks of a model learn, and tensors that hold them."""
+MOST_ARGUMENT = 2**16
+"""Of a whole number among the arguments of networks: their widths, depths, counts."""
 MOST_TEXT = 2**28
 """Bytes of a table or of a JSON or TOML file."""
 

@@ -6,6 +6,7 @@ here, in a recipe, and not in a method.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Float32
 from transmodal.data.bring import Box
 from transmodal.data.grid import Grid
 from transmodal.data.intensity import IntensityFit
+from transmodal.data.limits import MOST_VALUES
 from transmodal.data.modality import modality
 from transmodal.data.motion import Misalignment, Motion, cut_moved
 from transmodal.data.task import Task
@@ -57,6 +59,8 @@ class Sampling:
             raise RecipeError(
                 f"sampling.size = {list(self.size)}: give {self.spatial} numbers for sampling.view = {self.view!r}"
             )
+        if prod(self.size) * max(self.neighbours, 1) > MOST_VALUES:
+            raise RecipeError(f"sampling.size = {list(self.size)}: no network takes so many voxels at once")
         if self.view == "planes" and self.size[0] != self.size[1]:
             raise RecipeError(
                 f"sampling.size = {list(self.size)}: slices of all three planes are square; give [n, n]"

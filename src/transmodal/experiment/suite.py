@@ -1,13 +1,13 @@
 """Suite: one TOML file that names the recipes of a benchmark, their data and the budget that all of them get."""
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
 from transmodal.data.bring import PrepareSettings
-from transmodal.errors import InputError, RecipeError
+from transmodal.data.files import read_toml
+from transmodal.errors import RecipeError
 from transmodal.recipe import Recipe, load_recipe
 from transmodal.reporting.tables import FLOORS
 from transmodal.schema import make, override
@@ -98,13 +98,7 @@ def load_suite(path: Path, words: Sequence[str] = ()) -> Suite:
         InputError: no such file.
         RecipeError: not TOML, an unknown key, or nonsense.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as problem:
-        raise InputError(f"{path}: there is no such suite; see recipes/ for an example") from problem
-    except (IsADirectoryError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
-        raise RecipeError(f"{path}: is not a TOML file ({problem})") from problem
-    table = override(table, words)
+    table = override(read_toml(path, "suite"), words)
     found = table.pop("recipe", [])
     if not isinstance(found, list) or not all(isinstance(own, dict) for own in found):
         raise RecipeError(f"{path}: recipe = {found!r}: write one [[recipe]] table for each")

@@ -10,6 +10,8 @@
 """
 
 import hashlib
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,7 @@ from transmodal import progress
 from transmodal.data.bring import PrepareSettings
 from transmodal.data.files import new_folder, read_json, write_bytes, write_json, write_text
 from transmodal.data.intensity import IntensityFit
+from transmodal.data.limits import MOST_PARAMETERS, check_size
 from transmodal.data.sampling import Sampling
 from transmodal.data.task import Task
 from transmodal.errors import InputError
@@ -32,6 +35,8 @@ from transmodal.schema import make, plain
 
 FORMAT = "transmodal-model-1"
 WEIGHTS = "weights.safetensors"
+TRUSTED = "TRANSMODAL_METHODS"
+"""Environment variable: the packages, besides this one, whose methods a model may name."""
 _PICKLES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".h5", ".npz", ".joblib")
 
 
@@ -111,6 +116,16 @@ def load_model(path: Path | str, device: Any = "cpu", engine: Choice = "auto") -
         InputError: no model there, a pickle, a damaged or foreign file, weights that do not fit.
     """
     folder, facts = read_facts(path)
+    try:
+        return _model(folder, facts, device, engine)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as problem:
+        raise InputError(
+            f"{folder}/model.json: does not describe a model ({type(problem).__name__}: {problem}); it was "
+            "changed or damaged, copy the model again"
+        ) from problem
+
+
+def _model(folder: Path, facts: Mapping[str, Any], device: Any, engine: Choice) -> Model:
     task = make(Task, facts["task"], "model.task")
     weights = folder / WEIGHTS
     if engine == "onnx" or (engine == "auto" and not weights.exists() and "onnx" in facts):
@@ -164,11 +179,25 @@ def read_facts(path: Path | str) -> tuple[Path, dict[str, Any]]:
         raise InputError(
             f"{folder}/model.json: is not of format {FORMAT}; it was made by another program or version"
         )
+    _check_method(folder, facts.get("method"))
     return folder, facts
+
+
+def _check_method(folder: Path, name: Any) -> None:
+    """A model is data. It must not choose which module of this machine is imported, for importing runs it."""
+    trusted = os.environ.get(TRUSTED, "").replace(",", " ").split()
+    if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+        raise InputError(f"{folder}/model.json: method = {name!r} cannot name a method; the file is damaged")
+    if "." in name and name not in sys.modules and name.partition(".")[0] not in trusted:
+        raise InputError(
+            f"{folder}/model.json: its method is the module {name}, which is not Transmodal's; if it is yours, "
+            f"say so: {TRUSTED}={name.partition('.')[0]}, or import it first"
+        )
 
 
 def _checked(weights: Path, sha256: str) -> bytes:
     try:
+        check_size(weights, 8 * MOST_PARAMETERS)
         content = weights.read_bytes()
     except OSError as problem:
         raise InputError(

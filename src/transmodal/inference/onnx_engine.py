@@ -90,9 +90,18 @@ class OnnxMethod:
         answers = []
         for start in range(0, count, batch):
             part = {name: _filled(values[start : start + batch], batch) for name, values in feeds.items()}
-            (answer,) = self._session.run(None, part)
+            answer = self._answer(part)
             answers.append(np.broadcast_to(answer, (batch, *answer.shape[1:]))[: count - start])
         return np.concatenate(answers) if len(answers) > 1 else np.ascontiguousarray(answers[0])
+
+    def _answer(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+        try:
+            (answer,) = self._session.run(None, feeds)
+            return np.asarray(answer)
+        except (
+            Exception
+        ) as problem:  # ONNX Runtime raises kinds of its own, and ValueError for what it was not given.
+            raise InputError(f"{GRAPH}: cannot be computed ({str(problem).strip()[:200]})") from problem
 
     def _check(self, samples: Samples) -> None:
         if samples.axis is not None and samples.axis not in self.graph.axes:
@@ -126,6 +135,8 @@ def _session(path: Path, sha256: str, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    # A graph may name files that hold its weights. Ours do not: none is opened, there is no such folder.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path / "nowhere"))
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as problem:

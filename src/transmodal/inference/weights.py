@@ -1,6 +1,6 @@
 """The weights of a Model, from a method into bytes of safetensors and back: the part that needs torch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from transmodal import registry
+from transmodal.data.limits import MOST_ARGUMENT, MOST_PARAMETERS, MOST_TENSORS
 from transmodal.data.task import Task
 from transmodal.errors import InputError
 from transmodal.methods._method import Method
@@ -37,6 +39,7 @@ def unpacked(
     Raises:
         InputError: not safetensors, or weights that do not fit the networks.
     """
+    check_networks(facts, task, path)
     method = registry.build(facts["method"], task, facts["arguments"])
     _fill(method, content, path)
     assert isinstance(method, nn.Module)
@@ -44,6 +47,44 @@ def unpacked(
     method.requires_grad_(False).eval().to(device)
     use_channels_last(method)
     return method
+
+
+def check_networks(facts: Mapping[str, Any], task: Task, path: Path) -> None:
+    """Refuse networks larger than any model's, before memory is given for them.
+
+    Raises:
+        InputError: naming the arguments.
+    """
+    large = [n for n in _numbers(facts["arguments"]) if abs(n) > MOST_ARGUMENT]
+    if large:
+        raise InputError(f"{path.parent}/model.json: arguments hold {large[0]:g}; no model of Transmodal's does")
+    tensors = parameters = 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal tensors, parameters
+        tensors, parameters = tensors + 1, parameters + (0 if parameter is None else parameter.numel())
+        if tensors > MOST_TENSORS or parameters > MOST_PARAMETERS:
+            raise InputError(
+                f"{path.parent}/model.json: arguments = {facts['arguments']!r:.200} make networks of more than "
+                f"{MOST_PARAMETERS:.2g} numbers or {MOST_TENSORS} tensors; no model of Transmodal's is so large"
+            )
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        registry.outline(facts["method"], task, facts["arguments"])
+    except RuntimeError as problem:
+        raise InputError(f"{path.parent}/model.json: its networks cannot be built ({problem})") from problem
+    finally:
+        hook.remove()
+
+
+def _numbers(value: Any) -> Iterator[int]:
+    """Every whole number in nested arguments."""
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    for one in inner:
+        yield from _numbers(one)
+    if isinstance(value, int):
+        yield value
 
 
 def _translating_state(method: Method) -> dict[str, Tensor]:

@@ -115,10 +115,27 @@ def load_checkpoint(
     tensors, about = _sound(path)
     if about.get("format") not in (FORMAT, _WITHOUT_DIGEST):
         raise InputError(f"{path}: is not a Transmodal checkpoint (format {about.get('format')!r})")
-    if about["recipe"] != recipe_hash:
+    if about.get("recipe") != recipe_hash:
         raise InputError(
             f"{path}: was made by another recipe; resume with the recipe and the words the run was started with"
         )
+    try:
+        return _restore(tensors, about, method, optimizers, average, rank)
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise InputError(
+            f"{path}: does not fit the networks of this recipe ({reason}); resume with the version it was made by"
+        ) from problem
+
+
+def _restore(
+    tensors: Mapping[str, Tensor],
+    about: Mapping[str, str],
+    method: nn.Module,
+    optimizers: Mapping[str, Optimizer],
+    average: Average | None,
+    rank: int,
+) -> tuple[Progress, dict[str, Tensor]]:
     done = Progress(**json.loads(about["progress"]))
     own = _under(tensors, f"process.{rank % done.processes}.")
     method.load_state_dict(_under(tensors, "method.") | own)
