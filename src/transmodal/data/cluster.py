@@ -60,6 +60,7 @@ def dask_mapper(scheduler: str, workers: int) -> Iterator[Callable[..., Iterable
     """
     try:
         from distributed import Client, LocalCluster
+        from distributed.comm.addressing import parse_address, parse_host_port
     except ModuleNotFoundError as problem:
         raise RecipeError(f"--scheduler needs {problem.name}: pip install 'transmodal[dask]'") from problem
     quiet = logging.CRITICAL
@@ -74,6 +75,9 @@ def dask_mapper(scheduler: str, workers: int) -> Iterator[Callable[..., Iterable
             host="127.0.0.1",
         )
     try:
+        if scheduler != LOCAL:
+            # A client of a word that is no address would be half built, and hang when it is forgotten.
+            parse_host_port(parse_address(scheduler)[1])
         client = Client(place, timeout=20, set_as_default=False)
     except (OSError, ValueError) as problem:
         raise InputError(
