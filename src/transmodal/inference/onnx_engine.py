@@ -13,6 +13,7 @@ from jaxtyping import Float32
 from transmodal.data.workers import cores
 from transmodal.errors import InputError, RecipeError
 from transmodal.inference.engine import Samples
+from transmodal.inference.thrift import is_out_of_memory
 from transmodal.methods._facts import Facts
 from transmodal.schema import make
 
@@ -101,6 +102,8 @@ class OnnxMethod:
         except (
             Exception
         ) as problem:  # ONNX Runtime raises kinds of its own, and ValueError for what it was not given.
+            if is_out_of_memory(problem):
+                raise
             raise InputError(f"{GRAPH}: cannot be computed ({str(problem).strip()[:200]})") from problem
 
     def _check(self, samples: Samples) -> None:

@@ -16,6 +16,7 @@ from transmodal.errors import InputError, RecipeError
 from transmodal.inference.blend import Blend
 from transmodal.inference.choice import runner
 from transmodal.inference.engine import Precision, Samples, Translator
+from transmodal.inference.thrift import Portion, frugally
 from transmodal.inference.tiles import cover
 from transmodal.shapes import Mask, Voxels
 
@@ -67,7 +68,8 @@ def predict(
 ) -> Float32[np.ndarray, "Cout X Y Z"]:
     """Translate one case.
 
-    Tiles without a voxel of ``mask`` are not looked at; where only such tiles lie, the result is ``fill``.
+    Tiles without a voxel of ``mask`` are not looked at; where only such tiles lie, the result is ``fill``. Where
+    memory is short, fewer tiles at once and then smaller ones are tried, with a warning (:mod:`.thrift`).
 
     Args:
         method: in evaluation mode, its device is used; or an exported one.
@@ -91,14 +93,18 @@ def predict(
     run = runner(method, settings.precision)
     total = np.zeros((task.out_channels, *shape), dtype=np.float32)
     for number, axis in enumerate(views, start=1):
-        blend = Blend(task.out_channels, shape)
-        size = tile_size(sampling, method.multiple, axis)
-        tiles = [t for t in cover(shape, size, settings.overlap) if mask[t.inside(shape)[0]].any()]
-        for group in _groups(tiles, settings.batch_size):
-            answer = run(_samples(group, task, images, fits, mask, axis, case))
-            for tile, values in zip(group, answer, strict=True):
-                blend.add(tile, values if axis is None else np.expand_dims(values, axis + 1))
-        total += (blend.result(fill) - total) / number
+
+        def view(portion: Portion, axis: int | None = axis) -> Float32[np.ndarray, "Cout X Y Z"]:
+            blend = Blend(task.out_channels, shape)
+            tiles = [t for t in cover(shape, portion.size, settings.overlap) if mask[t.inside(shape)[0]].any()]
+            for group in _groups(tiles, portion.batch):
+                answer = run(_samples(group, task, images, fits, mask, axis, case))
+                for tile, values in zip(group, answer, strict=True):
+                    blend.add(tile, values if axis is None else np.expand_dims(values, axis + 1))
+            return blend.result(fill)
+
+        first = Portion(settings.batch_size, tile_size(sampling, method.multiple, axis))
+        total += (frugally(view, first, method.multiple, case) - total) / number
     if not np.isfinite(total).all():
         raise InputError(f"{case}: the networks answered with NaN or infinity; the model is damaged or diverged")
     return total
