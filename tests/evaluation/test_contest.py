@@ -69,6 +69,36 @@ def test_ranks_pairs_and_corrects() -> None:
     assert letters == {"best": "a", "same": "a", "worse": "b"}
 
 
+def test_mean_and_ranks_that_disagree_show_nobody_ahead() -> None:
+    """Fifteen of sixteen are better with b, and one is far worse: the mean and most people say opposite things."""
+    base = np.full(16, 10.0)
+    other = base - np.linspace(0.1, 0.24, 16)
+    other[-1] = 18.0
+    (duel,) = contest(rows({"a": list(base), "b": list(other)}), MAE, margin=1.0).duels
+    assert (duel.ahead, duel.behind) == ("a", "b")
+    assert duel.differs, "the ranks differ"
+    assert not duel.shown, "but not the way of the means"
+    assert duel.equivalence is not None
+    assert duel.equivalence.p > 0.05, "a difference of 8 for one person moves the mean beyond the margin"
+
+
+def test_equivalence_is_corrected_over_the_pairs() -> None:
+    rng = np.random.default_rng(3)
+    values = {name: list(50 + rng.normal(0, 1, 9)) for name in "abc"}
+    duels = contest(rows(values), MAE, margin=1.0).duels
+    raw = [
+        max(
+            stats.ttest_1samp(moved, -1, alternative="greater").pvalue,
+            stats.ttest_1samp(moved, 1, alternative="less").pvalue,
+        )
+        for moved in (np.array(values[d.behind]) - np.array(values[d.ahead]) for d in duels)
+    ]
+    order = np.argsort(raw)
+    expected = np.empty(3)
+    expected[order] = np.minimum(1, np.maximum.accumulate(np.array(raw)[order] * [3, 2, 1]))
+    assert [d.equivalence and d.equivalence.p for d in duels] == pytest.approx(list(expected))
+
+
 def test_only_common_subjects_count_and_the_others_are_named() -> None:
     values = {"one": [1.0, 2.0, 30.0], "two": [2.0, 3.0, float("nan")], "three": [3.0, 4.0]}
     found = contest(rows(values), MAE)

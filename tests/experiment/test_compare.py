@@ -73,7 +73,7 @@ def test_folds_are_joined_and_seeds_averaged(runs: Path, tmp_path: Path) -> None
     assert all(f'<section id="{part}">' in page for part in ("summary", "subjects", "duels", "cost", "images"))
     # With two or three subjects nothing can be shown, and it is said.
     assert "is not shown to beat the floor identity nor mean on MAE" in text
-    assert "cannot give a p below" in text
+    assert "cannot give a corrected p below" in text
 
 
 def test_unlike_things_are_refused(runs: Path, tmp_path: Path) -> None:

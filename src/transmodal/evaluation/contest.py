@@ -56,8 +56,8 @@ class Duel:
         behind: the other.
         difference: ``behind`` minus ``ahead``; its p is not corrected.
         p: the same, Holm-corrected over all duels of the contest.
-        equivalence: whether they differ by less than a stated margin; None where none was stated, or for one
-            subject.
+        equivalence: whether their means differ by less than a stated margin (Student's t, Holm-corrected); None
+            where none was stated, or for one subject.
     """
 
     ahead: str
@@ -65,6 +65,20 @@ class Duel:
     difference: Difference
     p: float
     equivalence: Equivalence | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the test shows a difference, whichever way."""
+        return self.p < ALPHA
+
+    @property
+    def shown(self) -> bool:
+        """Whether it is shown that ``ahead`` is ahead.
+
+        The test asks about most subjects, the order about their mean; a few subjects who are far behind can turn
+        the mean against all others, and then neither is said to be better.
+        """
+        return self.differs and self.difference.mean * self.difference.effect > 0
 
 
 @dataclass(frozen=True)
@@ -130,7 +144,7 @@ def contest(rows: Iterable[Row], measure: Measure, *, margin: float | None = Non
     means = {method: fmean(own.values()) for method, own in kept.items()}
     ranked = sorted(means, key=lambda method: -means[method] if better else means[method])
     duels = _corrected([_duel(ahead, behind, kept, margin) for ahead, behind in combinations(ranked, 2)])
-    letters = significance_letters(ranked, [(d.ahead, d.behind) for d in duels if d.p < ALPHA])
+    letters = significance_letters(ranked, [(d.ahead, d.behind) for d in duels if d.differs])
     standings = tuple(_standing(method, list(kept[method].values()), letters[method]) for method in ranked)
     return Contest(measure, subjects, standings, tuple(duels), left_out)
 
@@ -175,12 +189,17 @@ def _common(values: Mapping[str, Mapping[str, float]]) -> tuple[tuple[str, ...],
 def _duel(ahead: str, behind: str, values: Mapping[str, Mapping[str, float]], margin: float | None) -> Duel:
     found = paired(values[ahead], values[behind])
     moved = [values[behind][subject] - values[ahead][subject] for subject in values[ahead]]
-    close = equivalence(moved, margin) if margin is not None and len(moved) > 1 else None
+    close = equivalence(moved, margin, test="t") if margin is not None and len(moved) > 1 else None
     return Duel(ahead, behind, found, found.p, close)
 
 
 def _corrected(duels: list[Duel]) -> list[Duel]:
-    return [replace(duel, p=p) for duel, p in zip(duels, holm([d.p for d in duels]), strict=True)]
+    tested = [replace(duel, p=p) for duel, p in zip(duels, holm([d.p for d in duels]), strict=True)]
+    close = iter(holm([d.equivalence.p for d in duels if d.equivalence]))
+    return [
+        replace(duel, equivalence=replace(duel.equivalence, p=next(close))) if duel.equivalence else duel
+        for duel in tested
+    ]
 
 
 def _standing(method: str, values: Sequence[float], letters: str) -> Standing:

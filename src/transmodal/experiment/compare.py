@@ -10,7 +10,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,16 @@ def _contests(rows: Sequence[Row], metric: str | None, margin: float | None) -> 
     # The lead is what most methods have: one judged in another way must not decide what is compared.
     lead = max(asked, key=lambda m: len(measures[m]))
     others = [m for m in usable if m != lead and measures[m] >= measures[lead]]
-    return [contest(rows, lead, margin=margin), *(contest(rows, other) for other in others)]
+    return [contest(rows, lead, margin=margin), *_held(rows, others)]
+
+
+def _held(rows: Sequence[Row], measures: Sequence[Measure]) -> Iterator[Contest]:
+    """The contests that can be held; one that cannot is said to be left out."""
+    for measure in measures:
+        try:
+            yield contest(rows, measure)
+        except InputError as problem:
+            progress.warn(f"{problem}; this measure is left out")
 
 
 def _prices(entries: Iterable[Entry]) -> dict[str, Price]:

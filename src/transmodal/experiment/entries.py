@@ -167,6 +167,7 @@ def _check_floors(found: Mapping[tuple[str, ...], Sequence[tuple[Entry, Row]]]) 
     """The floors of one case are the same everywhere; where there are none, that is said."""
     with_floors: set[Path] = set()
     everywhere: dict[Path, None] = {}
+    warned = False
     for heard in found.values():
         everywhere |= {entry.folder: None for entry, _ in heard}
         values = [row.value for _, row in heard]
@@ -182,8 +183,9 @@ def _check_floors(found: Mapping[tuple[str, ...], Sequence[tuple[Entry, Row]]]) 
                 f"case {row.case!r}: the floor identity has {row.metric} {between}; they were not judged on the "
                 "same images"
             )
-        warn(f"case {row.case!r}: the floor {row.method} has {row.metric} {between}: they learnt from other cases")
-        return
+        if not warned:
+            warn(f"case {row.case!r}: the floor {row.method} has {row.metric} {between}: learnt from other cases")
+        warned = True
     bare = [str(folder) for folder in everywhere if folder not in with_floors]
     if bare and with_floors:
         warn(f"{', '.join(bare)}: without floors, so it is not checked that the images are the same")

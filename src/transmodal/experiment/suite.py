@@ -117,7 +117,7 @@ def recipes(suite: Suite, path: Path) -> dict[str, Recipe]:
     for own in suite.recipe:
         words = [*suite.set, *own.set, *([f"data.folds={suite.folds}"] if suite.folds else [])]
         words += [f"data.path={suite.data}"] if suite.data else []
-        words += [f"training.steps={suite.steps}"] if suite.steps else []
+        words += [f"training.steps={suite.steps}", "training.minutes=0"] if suite.steps else []
         found[own.label] = load_recipe(path.parent / own.recipe, words)
     first = next(iter(found.values()))
     for label, recipe in found.items():

@@ -9,7 +9,7 @@ import numpy as np
 
 from transmodal.errors import InputError
 from transmodal.evaluation.agreement import FEWEST, Agreement, Estimate, agree
-from transmodal.evaluation.statistics import Difference, paired
+from transmodal.evaluation.statistics import Difference, holm, paired
 from transmodal.evaluation.summary import Summary, summarise
 from transmodal.evaluation.table import Row
 from transmodal.reporting import sections
@@ -161,14 +161,14 @@ def _table(found: Overlaps) -> Grid:
 
 
 def _losses(found: Overlaps) -> Grid:
-    heads = ["label", "metric", "n", "synthetic - real [95 %]", "p (Wilcoxon)"]
+    heads = ["label", "metric", "n", "synthetic - real [95 %]", "p (Wilcoxon, Holm)"]
+    asked = [(region, metric) for region in found.regions for metric in ("Dice", "HD95")]
+    losses = {key: loss for key in asked if (loss := found.loss(*key)) is not None}
+    corrected = holm([loss.p for loss in losses.values()])
     rows = []
-    for region in found.regions:
-        for metric in ("Dice", "HD95"):
-            loss = found.loss(region, metric)
-            if loss is not None:
-                span = f" [{loss.interval.low:+.3f}, {loss.interval.high:+.3f}]" if loss.interval else ""
-                rows.append([region, metric, str(loss.n), f"{loss.mean:+.3f}{span}", f"{loss.p:.3f}"])
+    for ((region, metric), loss), p in zip(losses.items(), corrected, strict=True):
+        span = f" [{loss.interval.low:+.3f}, {loss.interval.high:+.3f}]" if loss.interval else ""
+        rows.append([region, metric, str(loss.n), f"{loss.mean:+.3f}{span}", f"{p:.3f}"])
     return heads, rows
 
 

@@ -110,13 +110,19 @@ def sentences(ranking: Ranking) -> list[str]:
     """Who wins and against whom that is shown, who does not beat the floors, who shows nothing new."""
     lead = ranking.lead
     best, name = lead.methods[0], lead.measure.name
-    equals = [d.behind for d in lead.duels if d.ahead == best and d.p >= ALPHA]
-    worse = [d.behind for d in lead.duels if d.ahead == best and d.p < ALPHA]
+    equals = [d.behind for d in lead.duels if d.ahead == best and not d.differs]
+    worse = [d.behind for d in lead.duels if d.ahead == best and d.shown]
     found = [f"Best mean {name}: {best}."]
     if worse:
         found.append(f"{best} is shown to be ahead of {few(worse)} (Wilcoxon, Holm-corrected p < {ALPHA:g}).")
     if equals:
         found.append(f"{best} is not shown to differ from {few(equals)}: their order may be chance.")
+    found += [
+        f"{d.ahead} has the better mean {name}, {d.behind} is better for most subjects (p = {_p(d.p)}): mean and "
+        "ranks disagree, so neither is shown to be ahead; look at the subjects who are far behind."
+        for d in lead.duels
+        if d.differs and not d.shown
+    ]
     for method in lead.methods:
         floors = [f for f in FLOORS if f in lead.methods and method not in FLOORS]
         if bad := [f for f in floors if not _beats(lead, method, f)]:
@@ -124,7 +130,8 @@ def sentences(ranking: Ranking) -> list[str]:
     if not set(FLOORS) & set(lead.methods):
         found.append("No floor was judged, so it is open whether any method beats doing nothing.")
     found += [
-        f"{d.ahead} and {d.behind} are equivalent within ± {d.equivalence.margin:g} (p = {_p(d.equivalence.p)})."
+        f"{d.ahead} and {d.behind} have equivalent means within ± {d.equivalence.margin:g} "
+        f"(p = {_p(d.equivalence.p)})."
         for d in lead.duels
         if d.equivalence is not None and d.equivalence.p < ALPHA
     ]
@@ -137,7 +144,7 @@ def sentences(ranking: Ranking) -> list[str]:
 
 def _beats(found: Contest, method: str, floor: str) -> bool:
     duel = found.duel(method, floor)
-    return duel.ahead == method and duel.p < ALPHA
+    return duel.ahead == method and duel.shown
 
 
 def _left(ranking: Ranking) -> list[tuple[str, Sequence[str]]]:
@@ -145,8 +152,13 @@ def _left(ranking: Ranking) -> list[tuple[str, Sequence[str]]]:
 
 
 def _legend(ranking: Ranking) -> str:
-    count = len(ranking.lead.subjects)
-    least = f" {count} subjects cannot give a p below {2 ** (1 - count):.3g}." if count < 8 else ""
+    count, duels = len(ranking.lead.subjects), len(ranking.lead.duels)
+    smallest = min(1.0, 2 ** (1 - count) * duels)
+    least = (
+        f" {count} subjects cannot give a corrected p below {smallest:.3g} in {duels} duels: nothing can be shown."
+        if smallest >= ALPHA
+        else ""
+    )
     return (
         f"Ranked by {ranking.lead.measure.name}. Methods that share a letter in a column are not shown to differ "
         f"(Wilcoxon's signed-rank test over subjects, Holm-corrected over the pairs of the column, {ALPHA:g})."
