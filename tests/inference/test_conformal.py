@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from transmodal.errors import InputError, Refused
+from transmodal.errors import InputError, RecipeError, Refused
 from transmodal.inference.conformal import Calibration, calibrated
 
 Drawn = tuple[list[np.ndarray], list[np.ndarray]]
@@ -68,6 +68,25 @@ def test_a_share_that_so_few_people_cannot_promise_is_refused() -> None:
         found.reach("CT", 0.9)
     with pytest.raises(InputError, match="1 people to calibrate on"):
         calibrated({"CT": residuals[:1]}, {"CT": spreads[:1]})
+
+
+def test_measured_values_beyond_the_window_are_never_held_and_never_promised() -> None:
+    """A tenth of everybody's voxels lies beyond the window, where no interval reaches."""
+    rng = np.random.default_rng(5)
+    drawn = people(rng, 60)
+    for residual in drawn[0]:
+        residual[:, ::10] = np.inf
+    found = calibrated({"CT": drawn[0]}, {"CT": drawn[1]})
+    new = people(rng, 200)
+    for residual in new[0]:
+        residual[:, ::10] = np.inf
+    assert np.mean(held(found, new, 0.8)) == pytest.approx(0.8, abs=0.03)
+    with pytest.raises(Refused, match=r"CT lie beyond the model's window that no more than 0\.8"):
+        found.reach("CT", 0.9)
+    assert [entry.nominal for entry in found.reliability["CT"]] == [0.5, 0.6, 0.7, 0.8]
+    assert np.isfinite(json.loads(json.dumps(found.to_dict()))["scores"]["CT"]).all()
+    with pytest.raises(RecipeError, match="above 0 and below 1"):
+        found.reach("CT", 1.5)
 
 
 def test_reliability_leaves_each_person_out() -> None:

@@ -91,6 +91,13 @@ class PreparedCase:
             record=stored,
         )
 
+    @property
+    def masked(self) -> bool:
+        """Whether its mask was given or drawn by a program, and not found by us as the foreground."""
+        made = self.record["made_from"]
+        drawn = "mask" in made["files"] or bool(made["mask_tool"])
+        return drawn and made["settings"]["mask"] in ("auto", "given")
+
     def values(self, modality: str) -> Voxels:
         """Values in original units, memory-mapped, read-only: float32, or uint8 for colour.
 

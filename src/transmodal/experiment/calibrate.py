@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float32
 
 from transmodal import progress
 from transmodal.data.files import write_bytes
@@ -18,7 +19,10 @@ from transmodal.inference.predict import predict
 from transmodal.inference.spread import spread
 from transmodal.inference.synthesize import parts_of, pick_device, settings_that_matter
 from transmodal.reporting.reliability import reliability_chart, reliability_table
+from transmodal.schema import plain
 
+_WHOSE = ("modalities", "exclude", "entities", "min_overlap", "slabs", "slab_gap", "slab_plane")
+"""Settings that say which cases and files there are, and not what they look like."""
 MOST_VOXELS = 50_000
 """Of a person that are kept; evenly chosen, their distribution is the same."""
 
@@ -66,11 +70,25 @@ def measured(model: Model, cases: Sequence[PreparedCase]) -> Calibration:
         width = spread(answer, *asked, fill=fill, case=case.name)
         keep = _evenly(int(mask.sum()))
         for target, part in parts.items():
-            truth = case.fits[target].apply(np.asarray(case.values(target)))
+            truth = _measured(case, target)
             residuals[target].append((truth - answer[part])[:, mask][:, keep])
             spreads[target].append(width[part][:, mask][:, keep])
     found = calibrated(residuals, spreads)
-    return replace(found, sha256=model.sha256, inference=settings_that_matter(model))
+    masked = any(
+        "mask" in case.record["made_from"]["files"] or case.record["made_from"]["mask_tool"] for case in cases
+    )
+    return replace(found, sha256=model.sha256, inference=settings_that_matter(model), masked=masked)
+
+
+def _measured(case: PreparedCase, target: str) -> Float32[np.ndarray, "C X Y Z"]:
+    """Normalised measured values; infinite where they lie beyond the window, which no answer leaves."""
+    fit, values = case.fits[target], np.asarray(case.values(target))
+    found = fit.apply(values)
+    if fit.range is not None:
+        low, high = fit.range
+        slack = 1e-4 * (high - low)
+        found[(values < low - slack) | (values > high + slack)] = np.inf
+    return found
 
 
 def _cases(run: Run, data: Path | None, part: str) -> list[PreparedCase]:
@@ -79,12 +97,28 @@ def _cases(run: Run, data: Path | None, part: str) -> list[PreparedCase]:
         return _one_each([run.dataset.case(name) for name in names])
     known = {run.dataset.case(name).subject for name in (*run.split.train, *run.split.val, *run.halves)}
     dataset = PreparedDataset.open(data)
+    _check_alike(run, dataset, data)
     wanted = {*run.recipe.data.sources, *run.recipe.data.targets}
     cases = [case for case in map(dataset.case, dataset.names) if wanted <= set(case.modalities)]
     seen = [case.name for case in cases if case.subject in known]
     if seen:
         raise InputError(f"{data}: the model was trained or chosen on {', '.join(seen[:5])}; leave them out")
     return _one_each(cases)
+
+
+def _check_alike(run: Run, dataset: PreparedDataset, data: Path) -> None:
+    """Refuse data that were not prepared as the model's own were.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    own, theirs = plain(run.dataset.settings), plain(dataset.settings)
+    for key in own:
+        if key not in _WHOSE and own[key] != theirs[key]:
+            raise InputError(
+                f"{data}: was prepared with {key} = {theirs[key]!r}, the model's own data with {own[key]!r}; "
+                "prepare it in the same way"
+            )
 
 
 def _one_each(cases: Sequence[PreparedCase]) -> list[PreparedCase]:

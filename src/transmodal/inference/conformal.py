@@ -8,6 +8,9 @@ whom nothing is known, has the last vote, and infinite scores. An interval for t
 quantile p of that mixture. Averaged over new people like those, at least p of the voxels in the mask are held:
 not of every person, nor in every region. With n people no p above n / (n + 1) can be promised, and what is held
 lies up to 1 / (n + 1) above p.
+
+A model never leaves the window of its target, so no interval holds a measured value beyond it: such a voxel has an
+infinite score.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +20,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32
 
-from transmodal.errors import InputError, Refused
+from transmodal.errors import InputError, RecipeError, Refused
 from transmodal.schema import make, plain
 
 FORMAT = "transmodal-calibration-1"
@@ -52,10 +55,12 @@ class Calibration:
     Attributes:
         people: how many had a vote.
         floor: target → what is added to the spread, normalised.
-        scores: target → quantiles of the averaged distribution of scores, in equal steps from 0 to 1.
+        scores: target → quantiles of the averaged distribution of scores, in equal steps from 0 to 1, without
+            infinite ones.
         reliability: target → one entry for each of :data:`LEVELS` that so many people allow.
         sha256: of the weights that were calibrated.
         inference: the ``[inference]`` settings that were, without ``batch_size``.
+        masked: whether voxels counted in masks that were given, and not in the foreground.
         format: :data:`FORMAT`.
     """
 
@@ -65,6 +70,7 @@ class Calibration:
     reliability: Mapping[str, tuple[Reliability, ...]] = field(default_factory=dict)
     sha256: str = ""
     inference: Mapping[str, Any] = field(default_factory=dict)
+    masked: bool = False
     format: str = FORMAT
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,20 +98,38 @@ class Calibration:
         """The largest share that can be promised."""
         return self.people / (self.people + 1)
 
+    def promises(self, target: str, share: float) -> bool:
+        """Whether :meth:`reach` would not refuse."""
+        try:
+            self.reach(target, share)
+        except Refused:
+            return False
+        return True
+
     def reach(self, target: str, share: float) -> float:
         """How many times (spread + floor) an interval goes to each side.
 
         Raises:
-            Refused: more than so many people can promise.
+            RecipeError: no share.
+            Refused: more than so many people can promise, or than lies within the target's window.
         """
-        if not 0 < share <= self.most:
+        if not 0 < share < 1:
+            raise RecipeError(f"--interval {share:g}: give a share above 0 and below 1, such as 0.9")
+        if share > self.most:
             raise Refused(
                 f"--interval {share:g}: a calibration on {self.people} people can promise shares above 0 and "
                 f"up to {self.most:.3f}; calibrate with more, or ask for less"
             )
         # Rounded up, so that the promise is kept.
-        place = int(np.ceil(round(_GRID * share / self.most, 6)))
-        return self.scores[target][min(place, _GRID)]
+        place = min(int(np.ceil(round(_GRID * share / self.most, 6))), _GRID)
+        known = self.scores[target]
+        if place >= len(known):
+            within = (len(known) - 1) / _GRID * self.most
+            raise Refused(
+                f"--interval {share:g}: so many measured voxels of {target} lie beyond the model's window that no "
+                f"more than {max(0.0, within):.3f} can be promised; ask for less, or train with a wider window"
+            )
+        return known[place]
 
     def bounds(
         self,
@@ -126,7 +150,8 @@ def calibrated(
     """A calibration from people that no network was trained or chosen on.
 
     Args:
-        residuals: target → for each person, measured - synthetic of voxels in the mask, normalised.
+        residuals: target → for each person, measured - synthetic of voxels in the mask, normalised; infinite where
+            the measured value lies beyond the window.
         spreads: the same voxels' spread.
 
     Raises:
@@ -155,7 +180,8 @@ def _averaged(each: Sequence[Float[np.ndarray, " _"]]) -> list[float]:
     values, reached = values[order], np.cumsum(votes[order])
     steps = np.arange(_GRID + 1) / _GRID
     place = np.searchsorted(reached, steps - 1e-9)
-    return [float(v) for v in values[np.minimum(place, len(values) - 1)]]
+    found = values[np.minimum(place, len(values) - 1)]
+    return [float(v) for v in found[np.isfinite(found)]]
 
 
 def _reliability(each: Sequence[Float[np.ndarray, " _"]]) -> list[Reliability]:
@@ -164,7 +190,7 @@ def _reliability(each: Sequence[Float[np.ndarray, " _"]]) -> list[Reliability]:
         rest = [scores for number, scores in enumerate(each) if number != left_out]
         others = Calibration(len(rest), {}, {"": tuple(_averaged(rest))})
         for level in LEVELS:
-            if level <= others.most:
+            if level <= others.most and others.promises("", level):
                 held = float(np.searchsorted(own, others.reach("", level), side="right") / len(own))
                 found.setdefault(level, []).append(held)
     return [Reliability(n, float(np.mean(held)), min(held), max(held)) for n, held in found.items()]

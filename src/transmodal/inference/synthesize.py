@@ -97,6 +97,11 @@ def synthesize_volumes(
     """
     check_sources(model, images, mask)
     calibration = check_interval(model, interval) if interval else None
+    if calibration is not None and calibration.masked and mask is None:
+        progress.warn(
+            "the intervals were calibrated in masks that were given: they promise nothing outside such a mask, "
+            "and without --mask nobody knows where that is"
+        )
     name, first = next(iter(images.items()))
     brought = bring(dict(images), _as_at_inference(model, name), mask=mask)
     names = {source: image.name for source, image in images.items()}
