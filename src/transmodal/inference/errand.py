@@ -12,7 +12,7 @@ from typing import Any, Literal
 import nibabel as nib
 
 from transmodal import __version__
-from transmodal.data.files import read_json, write_json
+from transmodal.data.files import fingerprint, is_same, read_json, write_json
 from transmodal.data.modality import modality
 from transmodal.data.stacks import SIDECAR
 from transmodal.data.volume import made_of, read_volume, stem, write_volume
@@ -67,8 +67,7 @@ class Errand:
     @property
     def outputs(self) -> list[Path]:
         """Every volume and folder that is written, without sidecars."""
-        limits = [_beside(path, which) for path in self.targets.values() for which in self._limits]
-        return [*self.targets.values(), *limits, *self._stacks()]
+        return [*(path for target in self.targets for path in self._volumes(target)), *self._stacks()]
 
     @property
     def is_finished(self) -> bool:
@@ -97,6 +96,10 @@ class Errand:
         wish = self.wish
         made = synthesize_volumes(self.model, volumes, head, force=wish.force, interval=wish.interval)
         seconds = time.monotonic() - started
+        for target in self.targets:
+            for path in self._volumes(target):
+                # A killed run must not leave an old sidecar beside a new volume.
+                sidecar_of(path).unlink(missing_ok=True)
         for target, path in self.targets.items():
             self._write(target, path, made, self._about(target, made, seconds))
         return self.outputs
@@ -143,8 +146,11 @@ class Errand:
             return "half"
         settings = (self._sources(), plain(self.model.inference), self._interval(target))
         same = (known.get("Sources"), known.get("Inference"), known.get("Interval")) == settings
-        newest = max(file.stat().st_mtime_ns for image in self.images.values() for file in made_of(image))
-        return "finished" if same and newest <= volume.stat().st_mtime_ns else "foreign"
+        files, before = self._files(), known.get("Files", {})
+        same = (
+            same and set(files) == set(before) and all(is_same(own, before[name]) for name, own in files.items())
+        )
+        return "finished" if same else "foreign"
 
     def _about(self, target: str, made: Synthetic, seconds: float) -> dict[str, object]:
         """What must be known of a synthetic volume by whoever finds it."""
@@ -154,6 +160,7 @@ class Errand:
             "Description": f"{LABEL} {target}",
             "Disclaimer": DISCLAIMER,
             "Sources": self._sources(),
+            "Files": {name: fingerprint(own) for name, own in self._files().items()},
             "GeneratedBy": [{"Name": "transmodal", "Version": __version__}],
             "Model": {
                 "Method": model.name,
@@ -183,6 +190,15 @@ class Errand:
         if found is None or not share:
             return None
         return {"Holds": share, "CalibratedOn": found.people, "Factor": found.reach(target, share)}
+
+    def _volumes(self, target: str) -> list[Path]:
+        path = self.targets[target]
+        return [path, *(_beside(path, which) for which in self._limits)]
+
+    def _files(self) -> dict[str, list[Path]]:
+        """What the answer was made from: source, or ``mask``, → its files."""
+        given = {**self.images, **({} if self.mask is None else {"mask": self.mask})}
+        return {name: made_of(path) for name, path in given.items()}
 
     def _stacks(self) -> list[Path]:
         return [_stack_of(path, plane) for path in self.targets.values() for plane in self.wish.stacks]

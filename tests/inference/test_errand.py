@@ -1,0 +1,80 @@
+"""One case from files to files: what an earlier run left is known for what it is."""
+
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from transmodal.errors import Refused
+from transmodal.inference.errand import Errand, Wish, sidecar_of
+from transmodal.inference.model import Model, load_model
+
+
+@pytest.fixture(scope="module")
+def model(run: Path) -> Model:
+    return load_model(run / "model")
+
+
+@pytest.fixture
+def errand(model: Model, cohort: Path, tmp_path: Path) -> Errand:
+    scan = tmp_path / "t1.nii.gz"
+    scan.write_bytes((cohort / "sub-001" / "T1w.nii.gz").read_bytes())
+    return Errand(model, {"T1w": scan}, None, {"FA": tmp_path / "fa.nii.gz"}, Wish())
+
+
+def test_what_was_made_of_these_files_is_finished(errand: Errand) -> None:
+    assert not errand.is_finished
+    errand.run()
+    assert errand.is_finished
+    with pytest.raises(Refused, match="exists already"):
+        errand.run()
+
+
+def test_a_scan_replaced_by_an_older_file_is_noticed(errand: Errand) -> None:
+    errand.run()
+    (scan,) = errand.images.values()
+    image = nib.load(scan)
+    nib.save(nib.Nifti1Image(image.get_fdata()[::-1].astype(np.float32), image.affine), scan)
+    os.utime(scan, (1e9, 1e9))
+    assert not errand.is_finished
+    with pytest.raises(Refused, match="exists already"):
+        errand.run(go_on=True)
+
+
+def test_a_touched_scan_of_the_same_content_is_still_the_same(errand: Errand) -> None:
+    errand.run()
+    (scan,) = errand.images.values()
+    os.utime(scan, (2e9, 2e9))
+    assert errand.is_finished
+
+
+def test_a_mask_that_was_added_or_redrawn_is_noticed(errand: Errand, cohort: Path, tmp_path: Path) -> None:
+    errand.run()
+    mask = tmp_path / "mask.nii.gz"
+    mask.write_bytes((cohort / "sub-001" / "mask.nii.gz").read_bytes())
+    masked = Errand(errand.model, errand.images, mask, errand.targets, Wish(force=True))
+    assert not masked.is_finished
+    masked.run()
+    assert masked.is_finished
+    image = nib.load(mask)
+    values = image.get_fdata()
+    values[: values.shape[0] // 2] = 0
+    nib.save(nib.Nifti1Image(values.astype(np.uint8), image.affine), mask)
+    assert not masked.is_finished
+
+
+def test_a_run_killed_while_it_overwrites_leaves_a_half(errand: Errand, monkeypatch: pytest.MonkeyPatch) -> None:
+    errand.run()
+    (volume,) = errand.targets.values()
+
+    def killed(*given: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("transmodal.inference.errand.write_volume", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Errand(errand.model, errand.images, None, errand.targets, Wish(force=True)).run()
+    assert volume.exists()
+    assert not sidecar_of(volume).exists(), "or the next run would take the volume for finished"
+    assert not errand.is_finished
