@@ -13,6 +13,7 @@ from transmodal.evaluation.passport import read_passports, take_passport, write_
 from transmodal.evaluation.subsets import subsets
 from transmodal.evaluation.table import read_rows
 from transmodal.experiment.card import card
+from transmodal.experiment.run import open_run
 from transmodal.experiment.train import train
 from transmodal.recipe import make_recipe
 
@@ -58,6 +59,21 @@ def test_the_card_says_what_was_measured(folds: list[Path]) -> None:
     before = (folds[1] / "passport" / "passport.json").stat().st_mtime_ns
     card(folds)
     assert (folds[1] / "passport" / "passport.json").stat().st_mtime_ns == before
+
+
+def test_two_seeds_of_a_case_are_one_person(folds: list[Path], table: dict[str, Any], tmp_path: Path) -> None:
+    training = {**table["training"], "steps": 2, "validate_every": 0, "seed": 1}
+    own = {"data": {**table["data"], "fold": 0, "licence": "CC0 of the phantom"}, "training": training}
+    train(make_recipe({**table, **own}), tmp_path / "seed1", device="cpu")
+    text = card([folds[0], tmp_path / "seed1"]).read_text()
+    assert "| regression | 1 |" in text
+    assert "| strict |" in text
+
+
+def test_a_damaged_record_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"format": "transmodal-run-1"}')
+    with pytest.raises(InputError, match=r"run\.json: is damaged"):
+        open_run(tmp_path)
 
 
 def test_what_was_not_measured_is_said(folds: list[Path], tmp_path: Path) -> None:

@@ -78,4 +78,9 @@ def test_monai_runs_it_from_scan_to_volume(bundle: Path, cohort: Path, tmp_path:
 def test_what_is_there_stays(bundle: Path, run: Path) -> None:
     with pytest.raises(Refused, match="--force"):
         write_bundle(run / "model", bundle)
+    with pytest.raises(Refused, match="holds more than an export"):
+        # The run and its checkpoints would be gone.
+        write_bundle(run / "model", run, force=True)
+    assert (run / "run.json").exists()
+    write_bundle(run / "model", bundle, force=True)
     assert (bundle / "docs" / "license.txt").read_text().startswith("Licence of the weights")

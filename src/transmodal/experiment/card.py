@@ -1,6 +1,6 @@
 """The verb ``card``: the model card of a judged run, with what was measured on people that it never saw."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from transmodal import progress
@@ -52,7 +52,9 @@ def card(folders: Sequence[Path | str], *, passport: bool = True) -> Path:
         name=lead.name,
         ranking=rank(entries),
         own=runs[0].split.test,
-        passports=[p for pair in zip(entries, runs, strict=True) for p in _passports(*pair)] if passport else [],
+        passports=_first_of_each(p for pair in zip(entries, runs, strict=True) for p in _passports(*pair))
+        if passport
+        else [],
         subsets=subsets({name: run.dataset.case(name).facts for run in runs for name in run.split.test}),
         failures={case: why for entry in entries for case, why in entry.contents.failures.items()},
         lesions=read_json(lesions) if lesions.is_file() else {},
@@ -68,6 +70,14 @@ def with_results(folder: Path) -> None:
         card([folder], passport=False)
     except InputError as problem:
         progress.warn(f"the model card has no results: {problem}")
+
+
+def _first_of_each(passports: Iterable[Passport]) -> list[Passport]:
+    """One passport for each case: of several seeds the first, whose model the card is of."""
+    found: dict[str, Passport] = {}
+    for one in passports:
+        found.setdefault(one.case, one)
+    return list(found.values())
 
 
 def _passports(entry: Entry, run: Run) -> list[Passport]:

@@ -98,8 +98,11 @@ def open_run(folder: Path) -> Run:
     if not record.exists():
         raise InputError(f"{folder}: holds no run (no run.json); give a folder that `transmodal train` wrote")
     known = read_json(record)
-    recipe = make_recipe(known["recipe"], known["name"])
-    split = Split(**{part: tuple(names) for part, names in known["split"].items()})
+    try:
+        recipe = make_recipe(known["recipe"], known["name"])
+        split = Split(**{part: tuple(names) for part, names in known["split"].items()})
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise InputError(f"{record}: is damaged, or of another version ({problem!r}); train it again") from problem
     path = Path(recipe.data.path)
     dataset = PreparedDataset.open(path if is_prepared(path) else folder / "prepared")
     return Run(folder, recipe, dataset, split, tuple(known.get("halves", ())))

@@ -29,6 +29,7 @@ from transmodal.data.files import check_folder, new_folder, write_bytes, write_j
 from transmodal.data.modality import Modality, modality
 from transmodal.errors import Refused
 from transmodal.inference.errand import DISCLAIMER
+from transmodal.inference.export import check_replaceable
 from transmodal.inference.model import Model, load_model, read_facts
 from transmodal.inference.predict import tile_size
 
@@ -78,6 +79,7 @@ def write_bundle(model: Path | str, out: Path, *, force: bool = False) -> None:
     check_folder(out)
     if out.exists() and not force:
         raise Refused(f"{out}: exists already; add --force to replace it, or choose another --out")
+    check_replaceable(out, folder)
     loaded = load_model(folder, "cpu", "torch")
     state = io.BytesIO()
     torch.save(Network(folder).state_dict(), state)

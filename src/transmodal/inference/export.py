@@ -55,6 +55,7 @@ def export(
         check_folder(out)
         if out.exists() and not force:
             raise Refused(f"{out}: exists already; add --force to replace it, or choose another --out")
+        check_replaceable(out, folder)
     loaded = load_model(folder, "cpu", "torch")
     axes = [axis for axis in loaded.sampling.axes if axis is not None]
     shape = tile_size(loaded.sampling, loaded.method.multiple, axes[0] if axes else None)
@@ -70,6 +71,18 @@ def export(
         graph = _checked(loaded, fresh / GRAPH, written, tuple(axes[:1]), images)
         write_json(fresh / "model.json", facts | {"onnx": plain(graph)})
     return graph
+
+
+def check_replaceable(out: Path, folder: Path) -> None:
+    """Whether everything at ``out`` may go: what an export wrote may, a run or the model itself may not.
+
+    Raises:
+        Refused: something else is there.
+    """
+    there = {path.name for path in out.iterdir()} if out.is_dir() else {out.name} if out.exists() else set()
+    exported = {"model.json", GRAPH} <= there or {"configs", "models"} <= there
+    if there and (out.resolve() == folder.resolve() or WEIGHTS in there or not exported):
+        raise Refused(f"{out}: holds more than an export; --force would delete it all, choose another --out")
 
 
 def _checked(model: Model, path: Path, written: Written, axes: tuple[int, ...], images: Sequence[str]) -> Graph:
