@@ -149,15 +149,19 @@ class Evaluate:
     def run(self) -> None:
         from transmodal.data.workers import cores
         from transmodal.evaluation.evaluate import evaluate
-        from transmodal.evaluation.summary import summarise
+        from transmodal.reporting.folder import read_folder
         from transmodal.reporting.tables import markdown_table
 
-        rows = evaluate(
+        evaluate(
             self.prediction, self.reference, out=self.out, mask=self.mask, method=self.method,
             data_range=self.data_range, target=self.target, labels=self.labels, passport=self.passport,
             features=self.features, workers=self.workers or cores(), scheduler=self.scheduler,
         )  # fmt: skip
-        print((self.out / "passport.md").read_text() if self.passport else markdown_table(summarise(rows)))
+        print(
+            (self.out / "passport.md").read_text()
+            if self.passport
+            else markdown_table(read_folder(self.out).summaries)
+        )
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ def _from_row(table: Path, row: dict[str, str], modalities: list[str]) -> CaseFi
         paths[column] = path
     facts = {k: v for k, v in row.items() if v and k not in _RESERVED and k not in modalities}
     images = {m: paths[m] for m in modalities if m in paths}
-    subject = row.get("subject") or _subject(name)
+    subject = row.get("subject") or subject_of(name)
     return CaseFiles(
         name, subject, images, paths.get("mask"), paths.get("labels"), row.get("split") or None, facts
     )
@@ -186,7 +186,7 @@ def _from_folders(dataset: Path, files: list[Path]) -> list[CaseFiles]:
             continue
         images = cases.setdefault(path.parent.name, {})
         _claim(images, stem(path), path)
-    return [_case(name, _subject(name), images) for name, images in cases.items()]
+    return [_case(name, subject_of(name), images) for name, images in cases.items()]
 
 
 def _from_names(dataset: Path, raw: list[Path], derived: list[Path], entities: Sequence[str]) -> list[CaseFiles]:
@@ -197,7 +197,7 @@ def _from_names(dataset: Path, raw: list[Path], derived: list[Path], entities: S
     people = dataset / "participants.tsv"
     told = people.is_file() and people.read_text(encoding="utf-8-sig", errors="replace").strip().count("\n")
     known = {row.get("participant_id", ""): row for row in read_table(people)} if told else {}
-    cases = [_case(name, _subject(name), images) for name, images in found.items()]
+    cases = [_case(name, subject_of(name), images) for name, images in found.items()]
     return [
         replace(case, facts={k: v for k, v in known.get(case.subject, {}).items() if v and k != "participant_id"})
         for case in cases
@@ -219,7 +219,8 @@ def _case(name: str, subject: str, images: dict[str, Path]) -> CaseFiles:
     return CaseFiles(name, subject, images, mask, labels)
 
 
-def _subject(name: str) -> str:
+def subject_of(name: str) -> str:
+    """The person that a case of this name is of: ``sub-01`` of ``sub-01_ses-1``, else the name itself."""
     match = _SUBJECT.match(name)
     return match.group() if match else name
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
 from multiprocessing import parent_process
@@ -105,7 +105,7 @@ def _judged(job: Job) -> Outcome:
             _compare(case, way), case=pair.case, method=way.method, extractor=extractor_of(way),
             at_once=1 if helper else 2,
         )  # fmt: skip
-        return Outcome(pair, found.rows, found)
+        return Outcome(pair, found.rows, replace(found, subject=pair.subject))
     size = (
         kind.window[1] - kind.window[0] if way.data_range is None and kind.window is not None else way.data_range
     )
@@ -162,7 +162,7 @@ def _remembered(note: Path, job: Job) -> Outcome | None:
             torch.tensor(stored["seen"]["reference"]),
             stored["seen"]["origin"],
         )
-        passport = Passport(job.pair.case, job.way.method, scores, stored["absent"], seen)
+        passport = Passport(job.pair.case, job.way.method, scores, stored["absent"], seen, job.pair.subject)
         return Outcome(job.pair, passport.rows, passport)
     except (InputError, KeyError, TypeError, ValueError):
         return None

@@ -15,6 +15,7 @@ from transmodal.errors import InputError, PartialFailure, RecipeError
 from transmodal.evaluation.case import FINISHED, Job, Outcome, Way, extractor_of, judge
 from transmodal.evaluation.pairs import Matching, Pair, find_pairs
 from transmodal.evaluation.passport import cohort, write_passport
+from transmodal.evaluation.people import shared
 from transmodal.evaluation.summary import summarise, write_summary
 from transmodal.evaluation.table import Row, write_rows
 from transmodal.progress import track, warn
@@ -86,6 +87,7 @@ def evaluate(
     done = [one.pair for one in outcomes if not one.problem]
     passports = [one.passport for one in outcomes if one.passport is not None]
     rows = [row for one in outcomes for row in one.rows]
+    people = shared({pair.case: pair.subject for pair in done})
     if not rows:
         raise InputError(_nothing(failures, prediction, reference))
     rows += cohort(passports) if passports else []
@@ -101,8 +103,9 @@ def evaluate(
         "features": None if extractor is None else extractor.origin,
         "failures": failures,
         "without_prediction": found.without_prediction,
+        **({"subjects": people} if people else {}),
     }
-    write_summary(out / "evaluation.json", summarise(rows), settings)
+    write_summary(out / "evaluation.json", summarise(rows, people), settings)
     if passport:
         write_passport(out, passports, settings)
     write_json(out / "report.json", manifest(done, out, method=method, target=target))

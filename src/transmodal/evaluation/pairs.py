@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from transmodal.data import bids
-from transmodal.data.layout import CaseFiles, find_cases, is_drawn
-from transmodal.data.prepared import PreparedDataset, is_prepared
+from transmodal.data.layout import CaseFiles, find_cases, is_drawn, subject_of
+from transmodal.data.prepared import PreparedCase, PreparedDataset, is_prepared
 from transmodal.data.volume import SUFFIXES, stem
 from transmodal.errors import InputError, RecipeError, nearest
 
@@ -28,6 +28,7 @@ class Pair:
         mask: where voxels count; None for everywhere.
         sources: modality → the volumes that the prediction was made from, where they are known.
         labels: a label map; None where there is none.
+        subject: the person; empty where only the case is known.
     """
 
     case: str
@@ -36,6 +37,7 @@ class Pair:
     mask: Path | None = None
     sources: Mapping[str, Path] = field(default_factory=dict)
     labels: Path | None = None
+    subject: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class _Reference:
     mask: Path | None = None
     sources: Mapping[str, Path] = field(default_factory=dict)
     labels: Path | None = None
+    subject: str = ""
 
 
 def find_pairs(
@@ -108,6 +111,7 @@ def _match(
 ) -> Matching:
     masks = None if mask is None else _masks(mask, known)
     maps = {} if labels is None else label_maps(labels, known)
+    people = {} if mask is None else _people(mask)
     pairs, failures = [], {}
     for case, files in made.items():
         if len(files) > 1:
@@ -123,7 +127,8 @@ def _match(
             found = known[case]
             chosen = found.mask if masks is None else masks[case]
             own = found.labels if labels is None else maps.get(case)
-            pairs.append(Pair(case, files[0], found.path, chosen, found.sources, own))
+            person = found.subject or people.get(case) or subject_of(case)
+            pairs.append(Pair(case, files[0], found.path, chosen, found.sources, own, person))
     return Matching(pairs, failures, sorted(set(known) - set(made)))
 
 
@@ -197,7 +202,7 @@ def _of_dataset(reference: Path, target: str | None) -> dict[str, _Reference]:
     for case in cases:
         if wanted in case.images:
             sources = {name: case.images[name] for name in names if name in case.images and name != wanted}
-            found[case.name] = _Reference(case.images[wanted], case.mask, sources, case.labels)
+            found[case.name] = _Reference(case.images[wanted], case.mask, sources, case.labels, case.subject)
     if not found:
         raise InputError(f"{reference}: no case has {wanted}{nearest(wanted, names)}; change --target")
     return found
@@ -245,4 +250,13 @@ def _cases(dataset: Path) -> list[CaseFiles]:
     if not is_prepared(dataset):
         return find_cases(dataset)
     finished = PreparedDataset.open(dataset).names
-    return [case for case in find_cases(dataset / "cases") if case.name in finished]
+    found = [case for case in find_cases(dataset / "cases") if case.name in finished]
+    return [replace(case, subject=PreparedCase.open(dataset / "cases" / case.name).subject) for case in found]
+
+
+def _people(masks: Path) -> dict[str, str]:
+    """Case → its person, where the masks are those of a dataset."""
+    # One file for all, or a flat folder of files, knows nobody.
+    if _by_name(masks, (), _MASK) is not None:
+        return {}
+    return {case.name: case.subject for case in _cases(masks)}

@@ -14,6 +14,7 @@ from transmodal.errors import InputError
 from transmodal.evaluation.comparison import Comparison, Score
 from transmodal.evaluation.conventions import CONVENTIONS, Convention
 from transmodal.evaluation.features import Seen, cohort_rows, look
+from transmodal.evaluation.people import shared
 from transmodal.evaluation.summary import Summary, summarise
 from transmodal.evaluation.table import Row
 from transmodal.nn.features import VGG19
@@ -29,6 +30,7 @@ class Passport:
         scores: name of a convention → its scores.
         absent: name of a convention → why it has none.
         seen: what a network saw; None without one.
+        subject: the person; empty where only the case is known.
     """
 
     case: str
@@ -36,6 +38,7 @@ class Passport:
     scores: Mapping[str, Sequence[Score]]
     absent: Mapping[str, str]
     seen: Seen | None = None
+    subject: str = ""
 
     @property
     def rows(self) -> list[Row]:
@@ -106,6 +109,7 @@ def write_passport(out: Path, passports: Sequence[Passport], settings: Mapping[s
         settings: how the numbers came about; anything JSON can hold.
     """
     write_text(out / "passport.md", passport_table(passports))
+    people = _people(passports)
     facts = ("name", "summary", "mask", "window", "data_range", "average")
     content = {
         "conventions": [{fact: getattr(c, fact) for fact in facts} for c in CONVENTIONS.values()],
@@ -129,7 +133,7 @@ def write_passport(out: Path, passports: Sequence[Passport], settings: Mapping[s
             for p in passports
             for name, why in p.absent.items()
         ],
-        "settings": dict(settings or {}),
+        "settings": {**(settings or {}), **({"subjects": people} if people else {})},
         "versions": {name: version(name) for name in ("transmodal", "torch", "numpy")}
         | {"python": platform.python_version()},
     }
@@ -155,7 +159,8 @@ def read_passports(path: Path) -> list[Passport]:
         for (case, _), (_, absent) in found.items():
             if case == stored["case"]:
                 absent[stored["convention_name"]] = stored["why"]
-    return [Passport(case, method, *own) for (case, method), own in found.items()]
+    people = (content.get("settings") or {}).get("subjects") or {}
+    return [Passport(case, method, *own, subject=people.get(case, "")) for (case, method), own in found.items()]
 
 
 def passport_table(passports: Sequence[Passport]) -> str:
@@ -179,7 +184,7 @@ def passport_table(passports: Sequence[Passport]) -> str:
         lines.append(_line(cells))
     hows = dict.fromkeys(s.interval for _, _, s in _summaries(passports) if s.interval)
     if hows:
-        lines += ["", f"Means over cases [95 % interval of the mean: {'; '.join(hows)}]."]
+        lines += ["", f"Means over subjects [95 % interval of the mean: {'; '.join(hows)}]."]
     lines += [f"\nFeatures: {origin}." for origin in dict.fromkeys(p.seen.origin for p in passports if p.seen)]
     absent: dict[tuple[str, str], list[str]] = {}
     for p in passports:
@@ -199,8 +204,9 @@ def cohort(passports: Sequence[Passport]) -> list[Row]:
 
 
 def _summaries(passports: Sequence[Passport]) -> list[tuple[str, str, Summary]]:
-    """Convention, data range in words, and summary over cases, in the order of the conventions."""
+    """Convention, data range in words, and summary over subjects, in the order of the conventions."""
     found = []
+    people = _people(passports)
     for name in CONVENTIONS:
         said, rows = {}, []
         for p in passports:
@@ -218,8 +224,12 @@ def _summaries(passports: Sequence[Passport]) -> list[tuple[str, str, Summary]]:
                     )
                 )
                 said[score.convention, score.metric] = score.data_range
-        found += [(name, said[summary.convention, summary.metric], summary) for summary in summarise(rows)]
+        found += [(name, said[summary.convention, summary.metric], summary) for summary in summarise(rows, people)]
     return found
+
+
+def _people(passports: Sequence[Passport]) -> dict[str, str]:
+    return shared({p.case: p.subject or p.case for p in passports})
 
 
 def _is_of(score: Score, summary: Summary) -> bool:

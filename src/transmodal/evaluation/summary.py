@@ -11,6 +11,7 @@ from typing import Any
 
 from transmodal.data.files import write_json
 from transmodal.errors import InputError
+from transmodal.evaluation.people import by_subject
 from transmodal.evaluation.statistics import interval_of_mean
 from transmodal.evaluation.table import Row
 
@@ -53,24 +54,37 @@ class Summary:
     interval: str = ""
 
 
-def summarise(rows: Iterable[Row]) -> list[Summary]:
+def summarise(rows: Iterable[Row], subjects: Mapping[str, str] | None = None) -> list[Summary]:
     """One :class:`Summary` per (method, region, metric, convention, unit), in the order of appearance.
 
-    The interval treats rows as independent: one row per subject.
+    The interval treats subjects as independent, so several cases of one are averaged first.
+
+    Args:
+        rows: one for each case.
+        subjects: case → subject, of the subjects that have several cases
+            (:func:`transmodal.evaluation.people.shared`).
 
     Raises:
         InputError: a case appears twice in a group, which would count one subject as two.
     """
-    groups: dict[tuple[str, str, str, str, str], dict[str, float]] = {}
+    rows = list(rows)
+    _check_once(rows)
+    groups: dict[tuple[str, str, str, str, str], list[float]] = {}
+    for row in by_subject(rows, subjects or {}):
+        groups.setdefault((row.method, row.region, row.metric, row.convention, row.unit), []).append(row.value)
+    return [_summary(key, values) for key, values in groups.items()]
+
+
+def _check_once(rows: Sequence[Row]) -> None:
+    seen = set()
     for row in rows:
-        group = groups.setdefault((row.method, row.region, row.metric, row.convention, row.unit), {})
-        if row.case in group:
+        key = (row.case, row.method, row.region, row.metric, row.convention, row.unit)
+        if key in seen:
             raise InputError(
                 f"case {row.case!r}: has two values of {row.metric} for {row.method} ({row.region}, "
                 f"{row.convention}); keep one row per case, or one subject counts twice"
             )
-        group[row.case] = row.value
-    return [_summary(key, list(group.values())) for key, group in groups.items()]
+        seen.add(key)
 
 
 def _summary(key: tuple[str, str, str, str, str], values: Sequence[float]) -> Summary:

@@ -9,11 +9,10 @@ from transmodal import progress
 from transmodal.data.files import check_folder, read_json
 from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
 from transmodal.errors import Refused
-from transmodal.evaluation.summary import summarise
-from transmodal.evaluation.table import read_rows
 from transmodal.experiment.train import train
 from transmodal.inference.files import synthesize_paths
 from transmodal.recipe import Recipe, make_recipe
+from transmodal.reporting.folder import read_folder
 from transmodal.reporting.html import report
 from transmodal.reporting.tables import markdown_table
 from transmodal.schema import override, plain
@@ -59,7 +58,7 @@ def demo(
         train(recipe, out, force=True)
         _synthesise(out)
         report(out)
-    table = markdown_table(summarise(read_rows(out / "evaluation.csv")))
+    table = markdown_table(read_folder(out).summaries)
     made = sorted((out / "synthesis").glob("*.nii.gz"))
     return [table, "", f"synthetic volumes: {', '.join(str(path) for path in made)}", f"report: {page}"]
 

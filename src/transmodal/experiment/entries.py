@@ -9,9 +9,10 @@ from typing import Any
 
 from transmodal.errors import InputError, RecipeError
 from transmodal.evaluation.measure import measure_of
+from transmodal.evaluation.people import by_subject
 from transmodal.evaluation.table import Row
 from transmodal.progress import warn
-from transmodal.reporting.folder import Contents, main_method, read_folder, table
+from transmodal.reporting.folder import Contents, main_method, read_folder, subjects_of, table
 from transmodal.reporting.price import Price, known_price
 from transmodal.reporting.tables import FLOORS
 
@@ -83,7 +84,9 @@ def open_entry(word: str) -> Entry:
 
 
 def same_ground(entries: Sequence[Entry]) -> list[Row]:
-    """All rows under the entries' names; over seeds the mean.
+    """All rows under the entries' names; over seeds the mean, then over the cases of a subject.
+
+    Of a subject with several cases those count that every method has; the row has the name of the first.
 
     Raises:
         InputError: one case was judged on other voxels, or its floor ``identity`` is another in another folder.
@@ -100,7 +103,8 @@ def same_ground(entries: Sequence[Entry]) -> list[Row]:
             found.setdefault(key, []).append((entry, named))
     _check_voxels(found)
     _check_floors(found)
-    return [_one(heard) for heard in found.values()]
+    subjects = {case: who for entry in entries for case, who in subjects_of(entry.contents.evaluation).items()}
+    return by_subject(_in_common([_one(heard) for heard in found.values()], subjects), subjects)
 
 
 def _check_names(entries: Sequence[Entry]) -> None:
@@ -140,6 +144,19 @@ def _one(heard: Sequence[tuple[Entry, Row]]) -> Row:
             "with other cases, or seeds"
         )
     return replace(row, value=fmean(named.value for _, named in heard))
+
+
+def _in_common(rows: Sequence[Row], subjects: Mapping[str, str]) -> list[Row]:
+    """Without cases of a subject that some methods lack: else methods would be compared on other sessions."""
+    cases: dict[tuple[str, ...], dict[str, set[str]]] = {}
+    for row in rows:
+        if row.case in subjects:
+            own = cases.setdefault((subjects[row.case], *_measured(row)), {})
+            own.setdefault(row.method, set()).add(row.case)
+    # Where they have no case in common, the subject's cases are all that there is.
+    common = {key: set.intersection(*own.values()) or set(subjects) for key, own in cases.items()}
+    return [row for row in rows
+            if row.case not in subjects or row.case in common[subjects[row.case], *_measured(row)]]  # fmt: skip
 
 
 def _equal(one: float, other: float) -> bool:

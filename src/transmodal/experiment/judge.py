@@ -23,6 +23,7 @@ from transmodal.data.modality import modality
 from transmodal.data.prepared import PreparedCase
 from transmodal.data.volume import Volume, write_volume
 from transmodal.errors import RecipeError
+from transmodal.evaluation.people import shared
 from transmodal.evaluation.scale import Scale, scale_of
 from transmodal.evaluation.score import score
 from transmodal.evaluation.summary import summarise, write_summary
@@ -193,12 +194,14 @@ def final_evaluation(run: Run, methods: dict[str, Method], about: Mapping[str, A
         if settings.subsets:
             rows += _from_parts(run, case, methods[run.recipe.method])
         shown.append(entry)
+    people = shared({name: run.dataset.case(name).subject for name in run.split.test})
     write_rows(run.folder / "evaluation.csv", rows)
     taken = {name: median(spent) for name, spent in seconds.items() if spent}
     if settings.keep_predictions and scale is not None:
         write_json(run.folder / "report.json", _manifest(run, scale, shown))
     # Last: a run that has it is finished.
-    write_summary(run.folder / "evaluation.json", summarise(rows), {**about, "seconds_per_volume": taken})
+    about = {**about, "seconds_per_volume": taken, **({"subjects": people} if people else {})}
+    write_summary(run.folder / "evaluation.json", summarise(rows, people), about)
     return rows
 
 

@@ -16,7 +16,6 @@ from transmodal.data.intensity import IntensityFit, pool
 from transmodal.data.loader import Loader
 from transmodal.data.prepared import PreparedCase
 from transmodal.errors import RecipeError
-from transmodal.evaluation.summary import summarise
 from transmodal.experiment.card import with_results
 from transmodal.experiment.judge import Judged, final_evaluation, judge, learn_floor, score_judged
 from transmodal.experiment.price import price
@@ -32,6 +31,7 @@ from transmodal.methods._method import Method
 from transmodal.metrics import METRICS
 from transmodal.nn.pretrained import Remembers, cache_root, frozen_networks, origins
 from transmodal.recipe import Recipe, load_recipe
+from transmodal.reporting.folder import read_folder
 from transmodal.reporting.tables import markdown_table
 from transmodal.training.divergence import FOLDER, again
 from transmodal.training.loop import fit, make_fabric
@@ -103,9 +103,9 @@ def _final(run: Run, chosen: torch.device, peak: int) -> str:
     floors = {name: learn_floor(name, run) for name in recipe.evaluation.floors if name != recipe.method}
     spent = price(run, model.method, peak, chosen)
     about = {"pretrained": model.about.get("pretrained", []), "price": asdict(spent)}
-    rows = final_evaluation(run, {**floors, recipe.method: model.method}, about)
+    final_evaluation(run, {**floors, recipe.method: model.method}, about)
     with_results(run.folder)
-    return markdown_table(summarise(rows))
+    return markdown_table(read_folder(run.folder).summaries)
 
 
 def learn(run: Run, fabric: Fabric, *, resume: bool = False) -> None:

@@ -102,8 +102,9 @@ def _data(card: Card) -> str:
 
 
 def _results(card: Card) -> str:
-    others = len(card.lead.subjects) - len(set(card.own) & set(card.lead.subjects))
-    who = f"{len(card.own)} people that this model never saw"
+    own = len(set(card.own) & set(card.lead.subjects))
+    others = len(card.lead.subjects) - own
+    who = f"{own} people that this model never saw"
     if others:
         who += f", and {others} that models of the same recipe, trained on other people, never saw"
     return f"Of {who}:\n\n{ranking_markdown(card.ranking).rstrip()}"

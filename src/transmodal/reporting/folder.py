@@ -120,16 +120,22 @@ def read_folder(folder: Path) -> Contents:
             "give a folder that `transmodal train` or `transmodal evaluate` wrote"
         )
     rows = read_rows(folder / "evaluation.csv") if "evaluation.csv" in here else []
+    evaluation = _object(folder / "evaluation.json")
     return Contents(
         folder,
         rows=rows,
-        summaries=summarise(rows),
+        summaries=summarise(rows, subjects_of(evaluation)),
         log=read_log(folder / "log.jsonl"),
         run=_object(folder / "run.json"),
-        evaluation=_object(folder / "evaluation.json"),
+        evaluation=evaluation,
         manifest=_manifest(folder / "report.json") if "report.json" in here else None,
         absent=[sentence for name, sentence in _WITHOUT.items() if name not in here],
     )
+
+
+def subjects_of(evaluation: Mapping[str, Any]) -> dict[str, str]:
+    """Case → subject, of the subjects with several cases, as ``evaluation.json`` tells."""
+    return {str(case): str(subject) for case, subject in table(evaluation, "settings", "subjects").items()}
 
 
 def main_method(contents: Contents) -> str | None:
