@@ -45,5 +45,30 @@ def test_large_maps_are_thinned_alike_and_single_or_unequal_ones_refused() -> No
     assert len(sample(large, large > 0).values) == 45**3
     with pytest.raises(InputError, match="two subjects or more on one grid"):
         recognise({"a": MAPS["sub-0"]}, {"a": MAPS["sub-0"]})
-    with pytest.raises(InputError, match="maps of 2 sizes"):
+    with pytest.raises(InputError, match="maps of 2 shapes"):
         recognise(MAPS, MAPS | {"sub-9": sample(large, large > 0)})
+
+
+def test_maps_of_one_size_and_other_shapes_are_refused() -> None:
+    turned = sample(RNG.normal(size=MASK.shape).transpose(2, 0, 1), MASK.transpose(2, 0, 1))
+    assert len(turned.values) == len(MAPS["sub-0"].values)
+    with pytest.raises(InputError, match="maps of 2 shapes"):
+        recognise(MAPS, MAPS | {"sub-9": turned})
+
+
+def test_another_session_of_the_same_person_is_not_another_person() -> None:
+    """The made map of one visit is the measured map of the other: alone it loses, as one person it wins."""
+    visits = {"a1": MAPS["sub-0"], "a2": MAPS["sub-1"], "b": MAPS["sub-2"], "c": MAPS["sub-3"]}
+    made = {"a1": MAPS["sub-1"], "b": MAPS["sub-2"]}
+    alone = recognise(made, visits)
+    assert (alone[0].other, alone[0].among) == ("a2", 4)
+    assert alone[0].rank > 1
+    first, second = recognise(made, visits, {"a1": "a", "a2": "a"})
+    assert first.other in ("b", "c")
+    assert (first.among, second.among) == (3, 4)
+    assert first.best == pytest.approx(
+        max(np.corrcoef(MAPS["sub-1"].values[both], other.values[both])[0, 1]
+            for other in (MAPS["sub-2"], MAPS["sub-3"]) for both in [MASK.ravel()]), abs=1e-6
+    )  # fmt: skip
+    with pytest.raises(InputError, match="1 subjects"):
+        recognise({"a1": visits["a1"]}, {"a1": visits["a1"], "a2": visits["a2"]}, {"a1": "a", "a2": "a"})

@@ -118,3 +118,48 @@ def test_a_case_on_another_grid_is_named_and_the_others_are_written(
         agreement([str(made), str(cohort)], tmp_path / "out", target="FA", labels=labels)
     assert {row["case"] for row in rows(tmp_path / "out" / "regions.csv")} == {"sub-001", "sub-003", "sub-004"}
     assert np.isfinite([float(row["icc"]) for row in rows(tmp_path / "out" / "agreement.csv")]).all()
+
+
+def visits(folder: Path, spoil: float = 0.0) -> tuple[Path, Path]:
+    """Three people, the first scanned twice: made and measured FA of one level each."""
+    made, measured = folder / "made", folder / "measured"
+    levels = {"sub-a_ses-1": (0.2, 0.4), "sub-a_ses-2": (0.4, 0.5), "sub-b": (0.5, 0.4), "sub-c": (0.9, 0.7)}
+    noise = np.random.default_rng(0).normal(size=(len(levels), 8, 8, 8)).astype(np.float32)
+    noise -= noise.mean(axis=(1, 2, 3), keepdims=True)
+    for (case, pair), texture in zip(levels.items(), noise, strict=True):
+        for place, level in zip((made, measured), pair, strict=True):
+            affine = np.diag([1.0, 1.0, 1.0, 1.0])
+            affine[0, 3] = spoil * (case == "sub-c")
+            grid = Grid((8, 8, 8), affine)
+            write_volume(Volume((level + 0.01 * texture)[None], grid), place / f"{case}.nii.gz", dtype="float32")
+    return made, measured
+
+
+def test_a_person_scanned_twice_counts_once(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    agreement([str(path) for path in visits(tmp_path)], out, target="FA")
+    assert len(rows(out / "regions.csv")) == 4, "a row for each case"
+    (found,) = rows(out / "agreement.csv")
+    # Subjects: made 0.3, 0.5, 0.9 and measured 0.45, 0.4, 0.7.
+    assert int(found["n"]) == 3
+    assert float(found["bias"]) == pytest.approx((-0.15 + 0.1 + 0.2) / 3, abs=1e-5)
+    assert float(found["made"]) == pytest.approx(1.7 / 3, abs=1e-5)
+    known = {row["case"]: row for row in rows(out / "recognition.csv")}
+    assert {case: int(row["among"]) for case, row in known.items()} == {
+        "sub-a_ses-1": 3, "sub-a_ses-2": 3, "sub-b": 4, "sub-c": 4,
+    }  # fmt: skip
+    content = json.loads((out / "agreement.json").read_text())
+    margins = {case: float(row["own"]) - float(row["best"]) for case, row in known.items()}
+    one = (margins["sub-a_ses-1"] + margins["sub-a_ses-2"]) / 2
+    assert content["recognition"]["prediction"]["margin"] == pytest.approx(
+        (one + margins["sub-b"] + margins["sub-c"]) / 3, abs=1e-6
+    )
+    assert "(chance: 1 of 3 to 4)" in (out / "agreement.md").read_text()
+
+
+def test_maps_on_another_grid_of_the_same_shape_are_not_compared(tmp_path: Path) -> None:
+    agreement([str(path) for path in visits(tmp_path, spoil=30.0)], tmp_path / "out", target="FA")
+    assert {row["case"] for row in rows(tmp_path / "out" / "recognition.csv")} == {
+        "sub-a_ses-1", "sub-a_ses-2", "sub-b",
+    }  # fmt: skip
+    assert "1 cases lie on another grid than most" in (tmp_path / "out" / "agreement.md").read_text()

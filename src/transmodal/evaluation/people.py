@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from statistics import fmean
 
+from transmodal.evaluation.regions import Region
 from transmodal.evaluation.table import Row
 
 
@@ -50,6 +51,25 @@ def by_subject(rows: Iterable[Row], subjects: Mapping[str, str]) -> list[Row]:
         key = (names[row.case], row.method, row.region, row.metric, row.convention, row.unit, alone)
         found.setdefault(key, []).append(row)
     return [_mean(names[own[0].case], own) for own in found.values()]
+
+
+def regions_by_subject(found: Iterable[Region], subjects: Mapping[str, str]) -> list[Region]:
+    """One number for every subject, method and region: means over cases, as :func:`by_subject`."""
+    found = list(found)
+    names = leaders([one.case for one in found], subjects)
+    groups: dict[tuple[str, str, str], list[Region]] = {}
+    for one in found:
+        groups.setdefault((names[one.case], one.method, one.region), []).append(one)
+    return [
+        Region(
+            *key,
+            measured=mean_of_cases(one.measured for one in own),
+            made=mean_of_cases(one.made for one in own),
+            error=mean_of_cases(one.error for one in own),
+            voxels=sum(one.voxels for one in own),
+        )
+        for key, own in groups.items()
+    ]
 
 
 def mean_of_cases(values: Iterable[float]) -> float:

@@ -29,10 +29,12 @@ class Sample:
     Attributes:
         values: of one map.
         inside: which count.
+        shape: of the thinned map.
     """
 
     values: Float32[np.ndarray, " n"]
     inside: Float[np.ndarray, " n"]
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,12 @@ class Recognition:
     """What became of one synthetic map.
 
     Attributes:
-        case: the subject.
+        case: whose.
         own: correlation with the measured map of the same subject.
         best: the largest correlation with that of another subject.
         other: who that is.
         rank: 1 where the own map wins; ties count against it.
+        among: measured maps that could have won: the own one and those of other subjects.
     """
 
     case: str
@@ -52,6 +55,7 @@ class Recognition:
     best: float
     other: str
     rank: int
+    among: int
 
     @property
     def margin(self) -> float:
@@ -63,32 +67,38 @@ def sample(values: Float[np.ndarray, "X Y Z"], mask: Mask) -> Sample:
     """Thin out a map of one channel."""
     step = max(1, math.ceil((values.size / _MOST) ** (1 / 3)))
     thin = np.s_[::step, ::step, ::step]
-    return Sample(values[thin].astype(np.float32).ravel(), mask[thin].astype(np.float32).ravel())
+    kept = values[thin].astype(np.float32)
+    return Sample(kept.ravel(), mask[thin].astype(np.float32).ravel(), kept.shape)
 
 
-def recognise(made: Mapping[str, Sample], measured: Mapping[str, Sample]) -> list[Recognition]:
-    """For every synthetic map, how it compares with the measured maps of all subjects.
+def recognise(
+    made: Mapping[str, Sample], measured: Mapping[str, Sample], subjects: Mapping[str, str] | None = None
+) -> list[Recognition]:
+    """For every synthetic map, how it compares with its own measured map and those of all other subjects.
 
     Args:
-        made: subject → synthetic map.
-        measured: subject → measured map, of at least the same subjects.
+        made: case → synthetic map.
+        measured: case → measured map, of at least the same cases.
+        subjects: case → subject, of subjects with several cases: their other cases are nobody else's.
 
     Raises:
-        InputError: fewer than two subjects, or maps of different sizes.
+        InputError: fewer than two subjects, or maps of different shapes.
     """
-    sizes = {len(one.values) for one in (*made.values(), *measured.values())}
-    if len(measured) < 2 or len(sizes) > 1:
+    people = {case: (subjects or {}).get(case, case) for case in measured}
+    shapes = {one.shape for one in (*made.values(), *measured.values())}
+    if len(set(people.values())) < 2 or len(shapes) > 1:
         raise InputError(
-            f"recognition needs maps of two subjects or more on one grid; there are {len(measured)} subjects and "
-            f"maps of {len(sizes)} sizes"
+            f"recognition needs maps of two subjects or more on one grid; there are "
+            f"{len(set(people.values()))} subjects and maps of {len(shapes)} shapes"
         )
     found = []
     for case, map_ in made.items():
-        likeness = {other: _correlation(map_, measured[other]) for other in measured}
-        own = likeness.pop(case)
+        others = [other for other in measured if people[other] != people[case]]
+        likeness = {other: _correlation(map_, measured[other]) for other in others}
+        own = _correlation(map_, measured[case])
         best = max(likeness, key=lambda other: likeness[other])
         rank = 1 + sum(value >= own for value in likeness.values())
-        found.append(Recognition(case, own, likeness[best], best, rank))
+        found.append(Recognition(case, own, likeness[best], best, rank, 1 + len(others)))
     return found
 
 

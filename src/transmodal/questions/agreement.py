@@ -23,10 +23,12 @@ import numpy as np
 
 from transmodal import progress
 from transmodal.data.files import check_folder, strict, write_json, write_text
+from transmodal.data.grid import Grid
 from transmodal.errors import InputError, PartialFailure
 from transmodal.evaluation.agreement import FEWEST, Agreement, Estimate, agree
 from transmodal.evaluation.effects import Effect, effects
 from transmodal.evaluation.opened import Opened, open_pair
+from transmodal.evaluation.people import regions_by_subject
 from transmodal.evaluation.recognition import Recognition, Sample, recognise, sample
 from transmodal.evaluation.regions import Region, region_names, regions
 from transmodal.questions.evidence import Evidence, column_of, gather
@@ -78,19 +80,31 @@ def agreement(
     found, samples, failures = _look(evidence, known, lesion)
     if not found:
         raise InputError("; ".join(list(failures.values())[:3]) or "there is no case to look at")
-    agreements = _agreements(found)
-    recognitions, lonely = _recognise(samples)
+    people = regions_by_subject(found, evidence.subjects)
+    agreements = _agreements(people)
+    recognitions, lonely = _recognise(samples, evidence.subjects)
     findings = Findings(
         target=evidence.target,
         unit=evidence.unit,
-        regions=found,
+        regions=people,
         agreements=agreements,
-        effects=_effects(found, agreements, column) if group is not None else {},
+        effects=_effects(people, agreements, column) if group is not None else {},
         recognitions=recognitions,
         column=group or "",
+        subjects=evidence.subjects,
         notes=[*lonely, *failures.values()],
     )
-    _write(out, findings, {"words": list(words), "labels": labels and str(labels), "lesion": list(lesion)})
+    _write(
+        out,
+        found,
+        findings,
+        {
+            "words": list(words),
+            "labels": labels and str(labels),
+            "lesion": list(lesion),
+            "subjects": dict(evidence.subjects),
+        },
+    )
     if failures:
         raise PartialFailure(f"{len(failures)} cases failed: {'; '.join(failures.values())}", failures)
     return f"{agreement_summary(findings)}\n\nRegion by region: {out / 'agreement.html'}"
@@ -98,10 +112,10 @@ def agreement(
 
 def _look(
     evidence: Evidence, names: Mapping[int, str], lesion: Sequence[int]
-) -> tuple[list[Region], dict[str, dict[str, tuple[Sample, Sample]]], dict[str, str]]:
+) -> tuple[list[Region], dict[str, dict[str, tuple[Sample, Sample, Grid]]], dict[str, str]]:
     """Regions of every case, thinned maps (made, measured) by method and case, and what failed."""
     found: list[Region] = []
-    samples: dict[str, dict[str, tuple[Sample, Sample]]] = {}
+    samples: dict[str, dict[str, tuple[Sample, Sample, Grid]]] = {}
     failures = {f"file {number}": why for number, why in enumerate(evidence.failures)}
     jobs = [(method, pair) for method, pairs in evidence.methods.items() for pair in pairs]
     for method, pair in progress.track(jobs, "comparing"):
@@ -114,9 +128,10 @@ def _look(
     return found, samples, failures
 
 
-def _thin(opened: Opened) -> tuple[Sample, Sample]:
+def _thin(opened: Opened) -> tuple[Sample, Sample, Grid]:
     inside = opened.inside if opened.inside is not None else np.ones(opened.measured[0].shape, dtype=bool)
-    return sample(opened.made[0].astype(float), inside), sample(opened.measured[0].astype(float), inside)
+    made, measured = (sample(side[0].astype(float), inside) for side in (opened.made, opened.measured))
+    return made, measured, opened.grid
 
 
 def _agreements(found: Sequence[Region]) -> dict[tuple[str, str], Agreement]:
@@ -142,27 +157,28 @@ def _effects(
 
 
 def _recognise(
-    samples: Mapping[str, Mapping[str, tuple[Sample, Sample]]],
+    samples: Mapping[str, Mapping[str, tuple[Sample, Sample, Grid]]], subjects: Mapping[str, str]
 ) -> tuple[dict[str, list[Recognition]], list[str]]:
-    """By method, among the cases of the most common size; and a sentence where some are left out."""
+    """By method, among the cases of the most common grid; and a sentence where some are left out."""
     found, notes = {}, []
     for method, own in samples.items():
-        sizes = [len(measured.values) for _, measured in own.values()]
-        usual = max(set(sizes), key=sizes.count)
-        alike = {case: pair for case, pair in own.items() if len(pair[1].values) == usual}
-        if len(alike) > 1:
-            made, measured = ({case: pair[side] for case, pair in alike.items()} for side in (0, 1))
-            found[method] = recognise(made, measured)
+        grids = [grid for _, _, grid in own.values()]
+        usual = max(grids, key=lambda grid: sum(other.same_as(grid) for other in grids))
+        alike = {case: one for case, one in own.items() if one[2].same_as(usual)}
+        if len({subjects.get(case, case) for case in alike}) > 1:
+            made = {case: one[0] for case, one in alike.items()}
+            measured = {case: one[1] for case, one in alike.items()}
+            found[method] = recognise(made, measured, subjects)
         if len(alike) < len(own):
             notes.append(
-                f"{method}: {len(own) - len(alike)} cases have another number of voxels than most: "
+                f"{method}: {len(own) - len(alike)} cases lie on another grid than most: "
                 "they are not asked whose map is whose."
             )
     return found, notes
 
 
-def _write(out: Path, found: Findings, settings: Mapping[str, Any]) -> None:
-    write_text(out / "regions.csv", _csv(asdict(one) | {"unit": found.unit} for one in found.regions))
+def _write(out: Path, cases: Sequence[Region], found: Findings, settings: Mapping[str, Any]) -> None:
+    write_text(out / "regions.csv", _csv(asdict(one) | {"unit": found.unit} for one in cases))
     rows = [{"method": method, "region": region, "unit": found.unit, **_flat(one)}
             for (method, region), one in found.agreements.items()]  # fmt: skip
     write_text(out / "agreement.csv", _csv(rows))

@@ -4,7 +4,7 @@ Either two folders of volumes, synthetic and measured, or folders that ``train``
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from transmodal.data.layout import find_cases, read_table
@@ -12,8 +12,9 @@ from transmodal.data.modality import modality
 from transmodal.data.prepared import PreparedCase, is_prepared
 from transmodal.errors import InputError, RecipeError, nearest
 from transmodal.evaluation.pairs import Pair, find_pairs, label_maps
+from transmodal.evaluation.people import shared
 from transmodal.experiment.entries import Entry, open_entry
-from transmodal.reporting.folder import Shown
+from transmodal.reporting.folder import Shown, subjects_of
 
 _TABLES = (".tsv", ".csv")
 _PEOPLE = ("case", "participant_id", "subject")
@@ -29,6 +30,7 @@ class Evidence:
         unit: of the volumes.
         facts: case → columns of the table that the cases come from, as far as it is known.
         failures: what cannot be looked at, in sentences.
+        subjects: case → subject, of the subjects that have several cases.
     """
 
     methods: Mapping[str, Sequence[Pair]]
@@ -36,6 +38,7 @@ class Evidence:
     unit: str
     facts: Mapping[str, Mapping[str, str]]
     failures: tuple[str, ...] = ()
+    subjects: Mapping[str, str] = field(default_factory=dict)
 
 
 def gather(
@@ -113,9 +116,8 @@ def _of_two(made: Path, measured: Path, labels: Path | None, mask: Path | None, 
     elif is_prepared(measured):
         facts = {pair.case: PreparedCase.open(pair.reference.parent).facts for pair in found.pairs}
     unit = modality(target).unit if target is not None else "a.u."
-    return Evidence(
-        {"prediction": found.pairs}, target or "reference", unit, facts, tuple(found.failures.values())
-    )
+    methods = {"prediction": found.pairs}
+    return Evidence(methods, target or "reference", unit, facts, tuple(found.failures.values()), _people(methods))
 
 
 def _of_judged(entries: Sequence[Entry], labels: Path | None) -> Evidence:
@@ -129,9 +131,11 @@ def _of_judged(entries: Sequence[Entry], labels: Path | None) -> Evidence:
     for entry in entries:
         manifest = manifests[entry.folder]
         cases = [] if manifest is None else manifest.cases
+        told = subjects_of(entry.contents.evaluation)
         maps = {} if labels is None else label_maps(labels, {shown.case for shown in cases})
         for shown in cases:
             prepared = _prepared(shown)
+            person = told.get(shown.case) or (shown.case if prepared is None else prepared.subject)
             facts[shown.case] = {} if prepared is None else prepared.facts
             own = maps.get(shown.case) if labels is not None else _labels(prepared)
             for method, path in shown.predictions.items():
@@ -142,10 +146,15 @@ def _of_judged(entries: Sequence[Entry], labels: Path | None) -> Evidence:
                         "folds have other cases, and seeds need names of their own: NAME=FOLDER"
                     )
                 if shown.reference is not None:
-                    pair = Pair(shown.case, path, shown.reference, shown.mask, shown.sources, own)
+                    pair = Pair(shown.case, path, shown.reference, shown.mask, shown.sources, own, person)
                     known.setdefault(shown.case, pair)
     target, unit = next(iter(kinds))
-    return Evidence({name: list(own.values()) for name, own in methods.items()}, target, unit, facts)
+    known_pairs = {name: list(own.values()) for name, own in methods.items()}
+    return Evidence(known_pairs, target, unit, facts, subjects=_people(known_pairs))
+
+
+def _people(methods: Mapping[str, Sequence[Pair]]) -> dict[str, str]:
+    return shared({pair.case: pair.subject or pair.case for pairs in methods.values() for pair in pairs})
 
 
 def _prepared(shown: Shown) -> PreparedCase | None:

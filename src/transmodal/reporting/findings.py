@@ -25,11 +25,12 @@ class Findings:
     Attributes:
         target: the modality that was made.
         unit: of the volumes.
-        regions: the numbers of every case, method and region.
+        regions: the numbers of every subject, method and region.
         agreements: (method, region) → how they agree over subjects.
         effects: (method, region) → what became of group differences.
         recognitions: method → one for each case.
         column: what the groups are called; empty without groups.
+        subjects: case → subject, of subjects with several cases; their maps are recognised one by one.
         notes: what was left out, in sentences.
     """
 
@@ -40,6 +41,7 @@ class Findings:
     effects: Mapping[tuple[str, str], Sequence[Effect]] = field(default_factory=dict)
     recognitions: Mapping[str, Sequence[Recognition]] = field(default_factory=dict)
     column: str = ""
+    subjects: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
     @property
@@ -76,9 +78,12 @@ class Findings:
         return fmean(found) if found else math.nan
 
     def margin(self, method: str) -> tuple[int, int, float, Interval | None]:
-        """Recognised, of how many, mean margin, and its interval."""
+        """Maps recognised, of how many; mean margin of the subjects, and its interval."""
         own = self.recognitions[method]
-        margins = [one.margin for one in own]
+        people: dict[str, list[float]] = {}
+        for one in own:
+            people.setdefault(self.subjects.get(one.case, one.case), []).append(one.margin)
+        margins = [fmean(of_one) for of_one in people.values()]
         return sum(one.rank == 1 for one in own), len(own), fmean(margins), interval_of_mean(margins)
 
 
@@ -198,7 +203,7 @@ def sentences(found: Findings) -> list[str]:
         if method not in FLOORS:
             said.append(
                 f"{method}: {right} of {n} synthetic maps are most like the measured map of their own person "
-                f"(chance: 1 of {n})."
+                f"(chance: 1 of {_among(found, method)})."
             )
     few = min((one.n for one in found.agreements.values()), default=0)
     if not found.agreements:
@@ -238,6 +243,12 @@ def _recognised(found: Findings, method: str) -> list[str]:
 
 def _label(method: str) -> str:
     return f"{method} (floor)" if method in FLOORS else method
+
+
+def _among(found: Findings, method: str) -> str:
+    """How many measured maps could have won."""
+    counts = [one.among for one in found.recognitions[method]]
+    return str(max(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
 
 
 def _by_chance(regions: int) -> str:
