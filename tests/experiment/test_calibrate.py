@@ -61,7 +61,8 @@ def test_intervals_hold_what_was_calibrated(calibrated: Path, data: Path, others
     # 0.75 of five people, of whom the fifth is unknown, is 0.9375 of the four.
     assert np.mean(held) == pytest.approx(0.9375, abs=0.01)
     sidecar = json.loads((tmp_path / "sub-005" / "fa.json").read_text())
-    assert (sidecar["Interval"]["Holds"], sidecar["Interval"]["CalibratedOn"]) == (0.75, 4)
+    told = sidecar["Interval"]
+    assert (told["Holds"], told["In"], told["CalibratedOn"]) == (0.75, "given mask", 4)
     assert json.loads((tmp_path / "sub-005" / "fa_lower.json").read_text())["Limit"] == "lower"
 
 

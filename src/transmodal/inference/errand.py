@@ -189,7 +189,8 @@ class Errand:
         found, share = self.model.calibration, self.wish.interval
         if found is None or not share:
             return None
-        return {"Holds": share, "CalibratedOn": found.people, "Factor": found.reach(target, share)}
+        where = "foreground" if self.mask is None else "given mask"
+        return {"Holds": share, "In": where, "CalibratedOn": found.people, "Factor": found.reach(target, share)}
 
     def _volumes(self, target: str) -> list[Path]:
         path = self.targets[target]
