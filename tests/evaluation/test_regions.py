@@ -68,3 +68,23 @@ def test_names_of_labels(tmp_path: Path) -> None:
     table.write_text("number\tname\n2\twhite\n")
     with pytest.raises(InputError, match="'index' and 'name' are needed"):
         region_names(table)
+
+
+def test_labels_of_one_name_are_one_region() -> None:
+    """Left and right: 27 voxels of 20 and 64 of 30 are one structure of 91, also where each alone is too small."""
+    both = {2: "hippocampus", 7: "hippocampus"}
+    found = {one.region: one for one in regions(case(20.0), "a", "m", names=both, smallest=65)}
+    assert list(found) == ["mask", "hippocampus"]
+    one = found["hippocampus"]
+    assert (one.voxels, one.measured) == (91, pytest.approx((27 * 20 + 64 * 30) / 91))
+    assert one.made == pytest.approx((27 * 21 + 64 * 20) / 91)
+
+
+@pytest.mark.parametrize("name", ["mask", "volume", "lesion", "healthy", "lesion contrast", "7"])
+def test_names_that_mean_another_region_are_refused(tmp_path: Path, name: str) -> None:
+    table = tmp_path / "dseg.tsv"
+    table.write_text(f"index\tname\n2\t{name}\n")
+    with pytest.raises(InputError, match=f"label 2 is called '{name}'"):
+        region_names(table)
+    table.write_text("index\tname\n2\t2\n3\tmasked part\n")
+    assert region_names(table) == {2: "2", 3: "masked part"}

@@ -163,3 +163,18 @@ def test_maps_on_another_grid_of_the_same_shape_are_not_compared(tmp_path: Path)
         "sub-a_ses-1", "sub-a_ses-2", "sub-b",
     }  # fmt: skip
     assert "1 cases lie on another grid than most" in (tmp_path / "out" / "agreement.md").read_text()
+
+
+def test_two_labels_of_one_name_do_not_count_a_person_twice(
+    folder: Path, cohort: Path, labels: Path, tmp_path: Path
+) -> None:
+    names = tmp_path / "names.tsv"
+    names.write_text("index\tname\n3\ttissue\n4\ttissue\n")
+    asked = {"target": "FA", "labels": labels, "names": names}
+    agreement([str(folder), str(cohort)], tmp_path / "out", **asked)
+    found = {row["region"]: row for row in rows(tmp_path / "out" / "agreement.csv")}
+    assert found["tissue"]["n"] == "4"
+    names.write_text("index\tname\n3\thealthy\n")
+    with pytest.raises(InputError, match="label 3 is called 'healthy'"):
+        agreement([str(folder), str(cohort)], tmp_path / "none", **asked)
+    assert not (tmp_path / "none").exists()

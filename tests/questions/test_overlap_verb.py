@@ -74,3 +74,19 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         overlap(part, real, tmp_path / "out")
     assert {r.case for r in read_rows(tmp_path / "out" / "overlap.csv")} == {"sub-1", "sub-2"}
     assert "1 cases are not in every folder" in (tmp_path / "out" / "overlap.md").read_text()
+
+
+def test_labels_of_one_name_are_one_region_and_reserved_names_are_refused(tmp_path: Path) -> None:
+    """The boxes moved by one: of 16 · 4 voxels three quarters meet; 27 of the other label are where they were."""
+    made, real = folder(tmp_path / "made", moved=1), folder(tmp_path / "real")
+    names = tmp_path / "names.tsv"
+    names.write_text("index\tname\n1\tboth\n3\tboth\n")
+    overlap(made, real, tmp_path / "out", names=names)
+    rows = {(r.case, r.method, r.metric): r for r in read_rows(tmp_path / "out" / "overlap.csv")}
+    assert rows["sub-0", "synthetic", "Dice"].value == pytest.approx((48 + 27) / (64 + 27))
+    assert rows["sub-0", "real", "Volume"].n == 64 + 27
+    assert {r.region for r in rows.values()} == {"both"}
+    names.write_text("index\tname\n1\tmask\n")
+    with pytest.raises(InputError, match="label 1 is called 'mask'"):
+        overlap(made, real, tmp_path / "none", names=names)
+    assert not (tmp_path / "none").exists()

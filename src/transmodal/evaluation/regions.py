@@ -1,6 +1,6 @@
 """Regions: what a synthetic volume says of every structure of a label map, beside what was measured there."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,9 @@ SHELL_MM = 5.0
 """How far from a lesion the tissue lies that it is compared with."""
 
 _CODES = ("index", "code", "label")
+
+RESERVED = ("mask", "volume", "lesion", "healthy", "lesion contrast")
+"""What :func:`regions` calls regions that are no structure of a label map."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def regions(
         opened: a case.
         case: its name.
         method: what made it.
-        names: label → name of the structure; others are called by their number. 0 is background.
+        names: label → name of the structure, see :func:`united`.
         lesion: labels that are lesions. They give three more regions: ``lesion``, ``healthy`` (the rest of the
             mask), and ``lesion contrast``, the mean in the lesion minus that of the tissue within 5 mm of it (a
             voxel is left between them).
@@ -79,10 +82,10 @@ def regions(
     labels = opened.labels
     if labels is None:
         return
-    codes, counts = np.unique(labels[inside], return_counts=True)
-    for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
-        if code and count >= smallest:
-            yield region((names or {}).get(int(code), str(int(code))), inside & (labels == code))
+    for name, codes in united(map(int, np.unique(labels[inside])), names or {}).items():
+        where = inside & np.isin(labels, codes)
+        if int(where.sum()) >= smallest:
+            yield region(name, where)
     ill = np.isin(labels, list(lesion)) & inside
     if not lesion or int(ill.sum()) < smallest:
         return
@@ -92,6 +95,20 @@ def regions(
     if int(around.sum()) >= smallest:
         true, found = (float(side[ill].mean() - side[around].mean()) for side in (measured, made))
         yield Region(case, method, "lesion contrast", true, found, float("nan"), int(ill.sum()))
+
+
+def united(codes: Iterable[int], names: Mapping[int, str]) -> dict[str, list[int]]:
+    """Name of a structure → its labels; left and right of one name are one structure. 0 is background.
+
+    Args:
+        codes: labels of a map.
+        names: label → name; others are called by their number.
+    """
+    found: dict[str, list[int]] = {}
+    for code in codes:
+        if code:
+            found.setdefault(names.get(code, str(code)), []).append(code)
+    return found
 
 
 def shell(structure: Mask, spacing: tuple[float, float, float], width_mm: float = SHELL_MM) -> Mask:
@@ -116,14 +133,23 @@ def shell(structure: Mask, spacing: tuple[float, float, float], width_mm: float 
 def region_names(table: Path) -> dict[int, str]:
     """Label → name from a table with the columns ``index`` (or ``code``, ``label``) and ``name``, as in BIDS.
 
+    Labels may share a name: they are one structure.
+
     Raises:
-        InputError: no such table or columns, or a label that is no whole number.
+        InputError: no such table or columns, a label that is no whole number, or a name that means something else.
     """
     rows = read_table(table)
     code = next((column for column in _CODES if column in rows[0]), None)
     if code is None or "name" not in rows[0]:
         raise InputError(f"{table}: has the columns {', '.join(rows[0])}; 'index' and 'name' are needed")
     try:
-        return {int(row[code]): row["name"] for row in rows if row["name"]}
+        names = {int(row[code]): row["name"] for row in rows if row["name"]}
     except ValueError as problem:
         raise InputError(f"{table}: a label in column {code!r} is no whole number ({problem})") from problem
+    for label, name in names.items():
+        if name in RESERVED or (name.isdecimal() and name != str(label)):
+            raise InputError(
+                f"{table}: label {label} is called {name!r}, which is the name of another region "
+                f"({', '.join(RESERVED)}, or a label without a name); give it another name"
+            )
+    return names

@@ -74,8 +74,8 @@ def agreement(
         PartialFailure: some cases failed; the others are written.
     """
     check_folder(out)
-    evidence = gather(words, labels=labels, mask=mask, target=target)
     known = {} if names is None else region_names(names)
+    evidence = gather(words, labels=labels, mask=mask, target=target)
     column = {} if group is None else column_of(evidence, group, table)
     found, samples, failures = _look(evidence, known, lesion)
     if not found:

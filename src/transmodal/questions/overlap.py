@@ -21,7 +21,7 @@ from transmodal.errors import InputError, PartialFailure
 from transmodal.evaluation.opened import on_one_grid
 from transmodal.evaluation.overlap import dice, hausdorff95
 from transmodal.evaluation.pairs import label_maps
-from transmodal.evaluation.regions import region_names
+from transmodal.evaluation.regions import region_names, united
 from transmodal.evaluation.table import Row, write_rows
 from transmodal.reporting.overlap import Overlaps, overlap_facts, overlap_markdown, overlap_page
 
@@ -50,13 +50,13 @@ def overlap(
         PartialFailure: some cases failed; the others are written.
     """
     check_folder(out)
+    known = {} if names is None else region_names(names)
     folders = {SYNTHETIC: synthetic, REAL: real} | ({} if truth is None else {"truth": truth})
     maps = {name: _maps(folder) for name, folder in folders.items()}
     cases = sorted(set.intersection(*(set(found) for found in maps.values())))
     if not cases:
         raise InputError(f"{synthetic}: none of its cases ({_few(maps[SYNTHETIC])}) has the same name in {real} "
                          f"({_few(maps[REAL])}); the names of the files must be those of the cases")  # fmt: skip
-    known = {} if names is None else region_names(names)
     rows: list[Row] = []
     failures: dict[str, str] = {}
     for case in progress.track(cases, "comparing"):
@@ -69,13 +69,14 @@ def overlap(
     left = sorted(set().union(*maps.values()) - set(cases))
     notes = [f"{len(left)} cases are not in every folder and were left out: {_few(left)}."] if left else []
     found = Overlaps(rows, "truth" if truth is not None else REAL, [*notes, *failures.values()])
+    facts, text, page = strict(overlap_facts(found)), overlap_markdown(found), overlap_page(found)
     write_rows(out / "overlap.csv", rows)
-    write_json(out / "overlap.json", strict(overlap_facts(found)))
-    write_text(out / "overlap.md", overlap_markdown(found))
-    write_text(out / "overlap.html", overlap_page(found))
+    write_json(out / "overlap.json", facts)
+    write_text(out / "overlap.md", text)
+    write_text(out / "overlap.html", page)
     if failures:
         raise PartialFailure(f"{len(failures)} cases failed: {'; '.join(failures.values())}", failures)
-    return overlap_markdown(found)
+    return text
 
 
 def _maps(folder: Path) -> dict[str, Path]:
@@ -93,13 +94,12 @@ def _compared(case: str, files: Mapping[str, Path], names: Mapping[int, str]) ->
     maps = {name: volume.data[0] for name, volume in turned.items()}
     spacing = turned[reference].grid.spacing
     millilitres = float(np.prod(spacing)) / 1000
-    codes = sorted({int(code) for map_ in maps.values() for code in np.unique(map_) if code})
+    found = sorted({int(code) for map_ in maps.values() for code in np.unique(map_)})
     rows = []
-    for code in codes:
-        region = names.get(code, str(code))
-        true = maps[reference] == code
+    for region, codes in united(found, names).items():
+        true = np.isin(maps[reference], codes)
         for name, map_ in maps.items():
-            made = map_ == code
+            made = np.isin(map_, codes)
             n = int(made.sum())
             rows.append(Row(case, name, region, "Volume", "3d", n * millilitres, "ml", n))
             if name != reference:
