@@ -198,10 +198,10 @@ def test_options_are_frozen() -> None:
         ],
         "import": ["force", "out", "settings", "source", "tree", "voice"],
         "prepare": ["dataset", "mask_tool", "out", "scheduler", "settings", "voice", "workers"],
-        "train": ["device", "force", "out", "recipe", "resume", "settings", "voice"],
+        "train": ["device", "dry_run", "force", "out", "recipe", "resume", "settings", "voice"],
         "calibrate": ["data", "device", "part", "run_folder", "voice"],
         "synthesize": [
-            *("device", "engine", "force", "images", "interval", "mask", "model", "out", "scheduler"),
+            *("device", "dry_run", "engine", "force", "images", "interval", "mask", "model", "out", "scheduler"),
             *("settings", "stacks", "voice"),
         ],
         "evaluate": [

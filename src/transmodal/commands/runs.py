@@ -44,14 +44,20 @@ class Train:
     """auto, cpu, cuda or mps."""
     force: bool = False
     """Replace an earlier run in --out."""
+    dry_run: bool = False
+    """Only say how much memory it takes."""
     voice: Speak = field(default_factory=Voice)
 
     def run(self) -> None:
         from transmodal.data.workers import cores
+        from transmodal.experiment.forecast import of_training
         from transmodal.experiment.train import train
         from transmodal.recipe import load_recipe
 
         recipe = load_recipe(self.recipe, self.settings)
+        if self.dry_run:
+            print(of_training(recipe, self.device))
+            return
         table = train(recipe, self.out, resume=self.resume, device=self.device, force=self.force, workers=cores())
         # Of several processes one speaks.
         print(table, end="\n" if table else "")
@@ -101,6 +107,8 @@ class Synthesize:
     """Overwrite files that exist; and go on with a scan unlike those that the model was trained on."""
     interval: float = 0.0
     """Also write *_lower and *_upper volumes that hold this share of the voxels (0.9); see calibrate."""
+    dry_run: bool = False
+    """Only say how much memory it takes."""
     scheduler: str = ""
     """Let a Dask cluster do a batch: tcp://HOST:8786, or local; docs/cluster.md."""
     voice: Speak = field(default_factory=Voice)
@@ -108,6 +116,14 @@ class Synthesize:
     def run(self) -> None:
         from transmodal.inference.files import synthesize_paths
 
+        if self.dry_run:
+            from transmodal.experiment.forecast import of_synthesis
+
+            print(of_synthesis(
+                self.model, self.images, mask=self.mask, settings=self.settings, device=self.device,
+                engine=self.engine, interval=self.interval,
+            ))  # fmt: skip
+            return
         for path in synthesize_paths(
             self.model, self.images, self.out, mask=self.mask, settings=self.settings,
             device=self.device, engine=self.engine, force=self.force, stacks=self.stacks, interval=self.interval,

@@ -5,6 +5,7 @@ The sidecar of a volume is written last, so that a volume with its sidecar is fi
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -99,7 +100,8 @@ class Errand:
         for target in self.targets:
             for path in self._volumes(target):
                 # A killed run must not leave an old sidecar beside a new volume.
-                sidecar_of(path).unlink(missing_ok=True)
+                with suppress(NotADirectoryError):  # Then nothing can be written either, and that is said.
+                    sidecar_of(path).unlink(missing_ok=True)
         for target, path in self.targets.items():
             self._write(target, path, made, self._about(target, made, seconds))
         return self.outputs

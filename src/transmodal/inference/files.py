@@ -70,7 +70,7 @@ def synthesize_paths(
     if interval:
         check_interval(loaded, interval)
     progress.say(f"computed by {engine_of(loaded.method)}, {chosen.precision}")
-    if len(images) == 1 and "=" not in images[0] and _is_batch(Path(images[0])):
+    if is_batch(images):
         if mask is not None:
             raise RecipeError("--mask goes with a single case; for a batch add a mask column or mask files to it")
         if out.name.endswith(SUFFIXES) or out.is_file():
@@ -82,8 +82,11 @@ def synthesize_paths(
     return Errand(loaded, assign(loaded, images), mask, _targets(loaded, images, out), wish).run()
 
 
-def _is_batch(path: Path) -> bool:
-    """Whether it holds cases; a folder of DICOM files or PNG slices is one image."""
+def is_batch(images: Sequence[str]) -> bool:
+    """Whether the words name a folder or a table of cases; a folder of DICOM files or PNG slices is one image."""
+    if len(images) != 1 or "=" in images[0]:
+        return False
+    path = Path(images[0])
     return (path.is_dir() and not is_series(path)) or path.suffix.lower() in (".tsv", ".csv")
 
 

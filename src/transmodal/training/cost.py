@@ -73,7 +73,7 @@ def measure(
     fabric = make_fabric(settings, device)
     method.to(fabric.device).train()
     optimizers = {name: optimizer(own, settings.optimizer_of(name)) for name, own in parameters.items()}
-    batch = _sample(task, settings.batch_size).to(fabric.device)
+    batch = sample(task, settings.batch_size).to(fabric.device)
     limits = dict.fromkeys(parameters, 0.0)
     kept: dict[int, int] = {}
     weights = {p.data_ptr() for p in method.parameters()}
@@ -101,7 +101,8 @@ def _same(kept: Any) -> Any:
     return kept
 
 
-def _sample(task: Task, batch_size: int) -> Batch:
+def sample(task: Task, batch_size: int) -> Batch:
+    """A made-up batch of a task that knows its size."""
     made, size = torch.Generator().manual_seed(0), task.size
     return Batch(
         source=torch.randn(batch_size, task.in_channels, *size, generator=made).clamp(-1, 1),

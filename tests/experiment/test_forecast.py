@@ -1,0 +1,70 @@
+"""--dry-run says in a process of its own what the real thing then takes, and writes nothing."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from transmodal.experiment.forecast import of_synthesis, of_training
+from transmodal.recipe import Recipe
+from transmodal.reporting.toml import to_toml
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peaks are read from /proc")
+
+
+def peak_of(*words: object) -> tuple[float, str]:
+    """Run a command; its peak of resident memory in GB, and what it printed."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "transmodal", *map(str, words), "--device", "cpu", "-q"], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    said = process.stdout.read().decode()
+    process.stdout.close()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return used.ru_maxrss * 1024 / 1e9, said
+
+
+def forecast(said: str) -> float:
+    found = re.search(r"takes about ([\d.]+) GB of memory", said)
+    assert found is not None, said
+    return float(found[1])
+
+
+@pytest.mark.slow
+def test_a_training_takes_what_was_said(table: dict[str, Any], tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    method = {"name": "pix2pix", "width": 32, "depth": 3, "critic_width": 32}
+    evaluation = {"metrics": ["MAE"], "floors": []}
+    recipe.write_text(to_toml(table | {"method": method, "evaluation": evaluation}))
+    _, said = peak_of("train", recipe, "--out", tmp_path / "run", "--dry-run")
+    assert not (tmp_path / "run").exists()
+    peak, _ = peak_of("train", recipe, "--out", tmp_path / "run")
+    assert forecast(said) == pytest.approx(peak, rel=0.25)
+
+
+@pytest.mark.slow
+def test_a_synthesis_takes_what_was_said(run: Path, cohort: Path, tmp_path: Path) -> None:
+    _, said = peak_of("synthesize", run, cohort, "--out", tmp_path / "made", "--dry-run")
+    assert not (tmp_path / "made").exists()
+    assert "the largest of 4" in said
+    peak, _ = peak_of("synthesize", run, cohort, "--out", tmp_path / "made")
+    assert forecast(said) == pytest.approx(peak, rel=0.25)
+
+
+def test_nothing_is_left_and_the_largest_case_is_tried(
+    run: Path, recipe: Recipe, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    sizes = {case.name: (case / "T1w.nii.gz").stat().st_size for case in cohort.glob("sub-*")}
+    said = of_synthesis(run, [str(cohort)], device="cpu")
+    assert f"{max(sizes, key=lambda name: sizes[name])}, the largest of 4" in said
+    assert 0.05 < forecast(said) < 20
+    assert "2 made-up samples of 24×24" in of_training(recipe, "cpu")
+    assert not list(tmp_path.iterdir())
