@@ -1,19 +1,23 @@
 """benchmark: equal ground for all, what is finished is kept, a run that fails does not stop the others."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from transmodal.data.prepared import PreparedDataset
 from transmodal.data.task import Task
 from transmodal.errors import InputError, PartialFailure, RecipeError
 from transmodal.evaluation.table import read_rows
 from transmodal.experiment import benchmark as module
 from transmodal.experiment.benchmark import benchmark
 from transmodal.experiment.budget import within_minutes
+from transmodal.experiment.run import start
 from transmodal.experiment.suite import common_preparation, entrants, load_suite, recipes
-from transmodal.recipe import load_recipe
+from transmodal.recipe import Recipe, load_recipe
 from transmodal.registry import build
 from transmodal.training.cost import Cost
 
@@ -188,3 +192,64 @@ def test_a_step_of_a_real_method_takes_time(tmp_path: Path) -> None:
     laid = within_minutes({"narrow": recipe}, 0.001, tmp_path / "budget.json", "cpu")
     known = json.loads((tmp_path / "budget.json").read_text())["contenders"]["narrow"]
     assert laid["narrow"].training.steps == max(1, round(0.06 / known["seconds_per_step"]))
+
+
+def altered(prepared: Path, out: Path) -> Path:
+    """The same dataset with one scan corrected."""
+    shutil.copytree(prepared, out)
+    record = out / "cases" / "sub-002" / "case.json"
+    facts = json.loads(record.read_text())
+    facts["made_from"]["files"]["T1w"]["sha256"] = "0" * 64
+    record.write_text(json.dumps(facts))
+    return out
+
+
+def test_runs_of_other_data_are_trained_anew(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[bool] = []
+
+    def fake(recipe: Any, folder: Path, *, resume: bool, force: bool, device: str) -> None:
+        start(recipe, folder, resume=resume, force=force)
+        trained.append(resume)
+        (folder / "last").mkdir(exist_ok=True)
+        if len(trained) != 12:
+            (folder / "evaluation.json").write_text("{}")
+
+    monkeypatch.setattr(module, "train", fake)
+    monkeypatch.setattr(module, "compare", lambda *_, **__: "")
+    suite, out = written(tmp_path, "steps = 1\n"), tmp_path / "out"
+    moved, other = tmp_path / "moved", altered(prepared, tmp_path / "other")
+    shutil.copytree(prepared, moved)
+    for data, expected in ((prepared, 6), (prepared, 6), (moved, 6), (other, 12), (other, 13), (prepared, 19)):
+        benchmark(suite, out, [f"data={data}"], device="cpu")
+        assert len(trained) == expected, data
+    # The one that was not finished goes on; all the others began anew.
+    assert [number for number, resumed in enumerate(trained) if resumed] == [12]
+
+
+def test_other_data_are_not_resumed(prepared: Path, recipe: Recipe, tmp_path: Path) -> None:
+    other = altered(prepared, tmp_path / "other")
+    start(recipe, tmp_path / "run")
+    start(recipe, tmp_path / "run", resume=True)
+    with pytest.raises(RecipeError, match="was started on other data"):
+        start(replace(recipe, data=replace(recipe.data, path=str(other))), tmp_path / "run", resume=True)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["recipe"]["data"]["path"] == str(prepared)
+
+
+def test_a_digest_is_of_content_not_of_places_and_times(prepared: Path, tmp_path: Path) -> None:
+    shutil.copytree(prepared, tmp_path / "same")
+    record = tmp_path / "same" / "cases" / "sub-001" / "case.json"
+    facts = json.loads(record.read_text())
+    facts["made_from"]["files"]["T1w"]["stamps"] = [[1, 2]]
+    facts["facts"] = {"age": "60"}
+    record.write_text(json.dumps(facts))
+    digest = PreparedDataset.open(prepared).digest()
+    assert PreparedDataset.open(tmp_path / "same").digest() == digest
+    record.write_text(json.dumps(facts | {"split": "test"}))
+    assert PreparedDataset.open(tmp_path / "same").digest() != digest
+    stored = tmp_path / "same" / "dataset.json"
+    record.write_text(json.dumps(facts))
+    content = json.loads(stored.read_text())
+    stored.write_text(json.dumps(content | {"names": content["names"][:-1]}))
+    assert PreparedDataset.open(tmp_path / "same").digest() != digest

@@ -10,6 +10,8 @@
 Volumes are uncompressed NIfTI: any viewer opens them, and they are memory-mapped, so a slice costs no decoding.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,6 +175,18 @@ class PreparedDataset:
             raise InputError(f"{self.path}: has no case {name!r}{nearest(name, self.names)}")
         return PreparedCase.open(self.path / "cases" / name)
 
+    def digest(self) -> str:
+        """Digest of what its cases were made of and how, whose they are and where the table puts them.
+
+        Equal wherever the folder lies; another scan, another setting or a further case changes it.
+        """
+        cases = [self.case(name) for name in self.names]
+        content = [
+            self.settings.to_dict(),
+            [[case.name, case.subject, case.split, _content(case)] for case in cases],
+        ]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
     def split(self, number: int = 0, folds: int = 5, only: Sequence[str] | None = None) -> Split:
         """Fold ``number`` of ``folds``, of the cases named in ``only`` (None: all).
 
@@ -186,6 +200,13 @@ class PreparedDataset:
         if after != before:
             write_json(file, after)
         return split
+
+
+def _content(case: PreparedCase) -> list[Any]:
+    """How a case was made, and the digests of the files that it was made of."""
+    made = case.record.get("made_from", {})
+    files = {name: known["sha256"] for name, known in made.get("files", {}).items()}
+    return [made.get("settings"), made.get("mask_tool"), files]
 
 
 def is_prepared(path: Path) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from transmodal import progress
 from transmodal.data.files import check_folder, read_json
 from transmodal.data.prepare import prepare
-from transmodal.data.prepared import is_prepared
+from transmodal.data.prepared import PreparedDataset, is_prepared
 from transmodal.errors import InputError, PartialFailure, RecipeError, TransmodalError
 from transmodal.experiment.budget import within_minutes
 from transmodal.experiment.compare import compare
@@ -34,8 +34,9 @@ def benchmark(
 ) -> str:
     """Train and judge everything of a suite that is not finished yet, and compare.
 
-    Run again after an interruption, it goes on where it was. A changed recipe is trained again; a run that fails
-    does not stop the others.
+    Run again after an interruption, it goes on where it was. A changed recipe is trained again, and so
+    is everything on other data (scans that were added or corrected, too). A run that fails does not stop the
+    others.
 
     Args:
         suite: a TOML file, see :class:`~.suite.Suite`.
@@ -57,6 +58,7 @@ def benchmark(
     found = recipes(settings, suite)
     prepared = _prepared(found, out, workers)
     found = {name: replace(own, data=replace(own.data, path=str(prepared))) for name, own in found.items()}
+    data = PreparedDataset.open(prepared).digest()
     if settings.minutes:
         found = within_minutes(found, settings.minutes, out / "budget.json", device)
     jobs = entrants(found, settings.seeds)
@@ -66,7 +68,7 @@ def benchmark(
         folder = out / "runs" / job.folder
         progress.say(f"{number} of {len(jobs)}: {job.folder}")
         try:
-            _train(job.recipe, folder, device)
+            _train(job.recipe, data, folder, device)
         except TransmodalError as problem:
             progress.warn(f"{job.folder}: {problem}")
             failures[job.folder] = str(problem)
@@ -91,9 +93,11 @@ def _prepared(found: Mapping[str, Recipe], out: Path, workers: int) -> Path:
     return prepare(Path(data), out / "prepared", settings, workers=workers).path
 
 
-def _train(recipe: Recipe, folder: Path, device: str) -> None:
+def _train(recipe: Recipe, data: str, folder: Path, device: str) -> None:
     record = folder / "run.json"
-    same = record.exists() and read_json(record).get("hash") == recipe.hash
+    known = read_json(record) if record.exists() else {}
+    # A run of before digests were kept does not say what it is of, and counts as one of these data.
+    same = known.get("hash") == recipe.hash and known.get("data", data) == data
     if same and (folder / "evaluation.json").exists():
         return
     begun = same and (folder / "last").exists()

@@ -59,7 +59,7 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = F
     Raises:
         Refused: the folder holds another run and neither ``resume`` nor ``force`` is given.
         InputError: no data, a modality that no case has, nothing to resume.
-        RecipeError: ``data.path`` is not given, or another recipe is resumed.
+        RecipeError: ``data.path`` is not given, or another recipe or other data are resumed.
     """
     check_folder(folder)
     record = folder / "run.json"
@@ -71,6 +71,9 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = F
     if not resume:
         _clear(folder)
     dataset = _dataset(recipe, folder, workers)
+    data = dataset.digest()
+    if resume:
+        _check_same_data(record, dataset, data)
     cases = [dataset.case(name) for name in dataset.names]
     usable = [case for case in cases if _is_usable(case, recipe)]
     if not usable:
@@ -84,7 +87,7 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = F
         progress.say(sentence)
     split = dataset.split(recipe.data.fold, recipe.data.folds, only=[case.name for case in usable])
     halves = () if registry.get(recipe.method).facts.paired else _halves(recipe, cases, split)
-    write_json(record, _record(recipe, split, halves))
+    write_json(record, _record(recipe, data, split, halves))
     return Run(folder, recipe, dataset, split, halves)
 
 
@@ -169,6 +172,15 @@ def _check_same(record: Path, recipe: Recipe) -> None:
         )
 
 
+def _check_same_data(record: Path, dataset: PreparedDataset, data: str) -> None:
+    known = read_json(record).get("data") if record.exists() else None
+    if known is not None and known != data:
+        raise RecipeError(
+            f"{record}: the run was started on other data (digest {known}, now {data} of {dataset.path}): scans "
+            "were added, corrected or prepared in another way; resume with the same data, or give --force"
+        )
+
+
 def _dataset(recipe: Recipe, folder: Path, workers: int) -> PreparedDataset:
     if not recipe.data.path:
         raise RecipeError("data.path is not set; add data.path=FOLDER_OR_TABLE after the recipe")
@@ -182,11 +194,12 @@ def _handles_missing(recipe: Recipe) -> bool:
     return bool(registry.get(recipe.method).facts.handles_missing)
 
 
-def _record(recipe: Recipe, split: Split, halves: tuple[str, ...]) -> dict[str, Any]:
+def _record(recipe: Recipe, data: str, split: Split, halves: tuple[str, ...]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "name": recipe.name,
         "hash": recipe.hash,
+        "data": data,
         "recipe": recipe.to_dict(),
         "split": asdict(split),
         "halves": list(halves),
