@@ -51,3 +51,22 @@ def test_small_groups_say_nothing_and_none_is_an_error() -> None:
     assert effects(values, values, {name: words[name] for name in list(words)[:4]}) == []
     with pytest.raises(InputError, match="check names and column"):
         effects(values, values, {"someone": "old"})
+
+
+@pytest.mark.parametrize(("kind", "sizes"), [("g", (3, 5, 8, 15)), ("r", (8,))])
+def test_intervals_hold_what_they_promise_for_few(kind: str, sizes: tuple[int, ...]) -> None:
+    """Measured and made numbers share half of their variance and one effect: its change is 0."""
+    rng = np.random.default_rng(7)
+    held = []
+    for n in sizes:
+        names = [f"sub-{i}" for i in range(2 * n)]
+        cause = np.repeat([0.0, 1.0], n) if kind == "g" else np.linspace(-1, 1, 2 * n)
+        words = [f"{one:g}" for one in cause] if kind == "r" else ["a"] * n + ["b"] * n
+        column = dict(zip(names, words, strict=True))
+        for _ in range(60):
+            own, noise = rng.normal(size=(2, 2 * n))
+            measured, made = own + cause, np.sqrt(0.5) * (own + noise) + cause
+            sides = [dict(zip(names, side.tolist(), strict=True)) for side in (made, measured)]
+            (one,) = effects(*sides, column)
+            held.append(one.low <= 0 <= one.high)
+    assert 0.935 <= np.mean(held) <= 0.995

@@ -3,14 +3,19 @@
 References:
     Hedges, "Distribution theory for Glass's estimator of effect size and related estimators", Journal of
     Educational Statistics 6, 1981. https://doi.org/10.3102/10769986006002107
+    Efron and Stein, "The jackknife estimate of variance", Annals of Statistics 9, 1981.
+    https://doi.org/10.1214/aos/1176345462
+    Welch, "The generalization of Student's problem when several different population variances are involved",
+    Biometrika 34, 1947. https://doi.org/10.1093/biomet/34.1-2.28
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from jaxtyping import Float
 
 from transmodal.errors import InputError
 from transmodal.evaluation.agreement import FEWEST, Sides
@@ -18,8 +23,6 @@ from transmodal.evaluation.statistics import LEVEL
 
 _LEVELS = 5
 """A column of numbers with more different values than this is a trend, not groups."""
-
-_DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Effect:
         measured: the effect in the measured numbers.
         made: the effect in the made ones.
         change: made minus measured.
-        low: lower end of the 95 % interval of the change: percentile bootstrap over subjects, drawn within groups.
+        low: lower end of the 95 % interval of the change, see :func:`interval_of_change`.
         high: upper end.
     """
 
@@ -47,16 +50,13 @@ class Effect:
     high: float
 
 
-def effects(
-    made: Mapping[str, float], measured: Mapping[str, float], column: Mapping[str, str], *, seed: int = 0
-) -> list[Effect]:
+def effects(made: Mapping[str, float], measured: Mapping[str, float], column: Mapping[str, str]) -> list[Effect]:
     """The effect of a column of a table on a region's numbers; of every two groups, or of a number.
 
     Args:
         made: subject → number.
         measured: the same.
         column: subject → what the table says; subjects without a word are left out.
-        seed: of the bootstrap.
 
     Returns:
         Nothing where fewer than two groups have three subjects.
@@ -69,28 +69,29 @@ def effects(
         raise InputError("no subject that was judged has a value in the column of groups; check names and column")
     x, y = (np.array([side[name] for name in people], dtype=np.float64) for side in (made, measured))
     words = [column[name] for name in people]
-    rng = np.random.default_rng(seed)
     numbers = _numbers(words)
     if numbers is not None:
         if len(people) <= FEWEST:
             return []
-        everyone = np.arange(len(people))
-        draws = (rng.choice(everyone, len(everyone)) for _ in range(_DRAWS))
-        changes = [_r(x[d], numbers[d]) - _r(y[d], numbers[d]) for d in draws]
-        return [_effect("trend", "r", len(people), _r(y, numbers), _r(x, numbers), changes)]
+
+        def trend(values: Sides, kept: np.ndarray) -> float:
+            return _r(values[kept], numbers[kept])
+
+        return [_effect("trend", "r", x, y, [np.arange(len(people))], trend)]
     groups = {word: np.flatnonzero(np.array(words) == word) for word in sorted(set(words))}
     large = [word for word, members in groups.items() if len(members) >= FEWEST]
     found = []
     for one, two in combinations(large, 2):
-        first, second = groups[one], groups[two]
-        drawn = [(rng.choice(first, len(first)), rng.choice(second, len(second))) for _ in range(_DRAWS)]
-        changes = [hedges(x[b], x[a]) - hedges(y[b], y[a]) for a, b in drawn]
-        own = (hedges(y[second], y[first]), hedges(x[second], x[first]))
-        found.append(_effect(f"{two} - {one}", "g", len(first) + len(second), *own, changes))
+
+        def difference(values: Sides, kept: np.ndarray, later: np.ndarray = groups[two]) -> float:
+            chosen = np.isin(kept, later)
+            return hedges(values[kept[chosen]], values[kept[~chosen]])
+
+        found.append(_effect(f"{two} - {one}", "g", x, y, [groups[one], groups[two]], difference))
     return found
 
 
-def hedges(one: Sides, other: Sides) -> float:
+def hedges(one: Sides, other: Float[np.ndarray, " m"]) -> float:
     """Hedges' g: difference of means in units of the pooled standard deviation, corrected for few subjects.
 
     Args:
@@ -104,10 +105,47 @@ def hedges(one: Sides, other: Sides) -> float:
     return float((one.mean() - other.mean()) / math.sqrt(pooled) * (1 - 3 / (4 * freedom - 1)))
 
 
-def _effect(name: str, kind: str, n: int, measured: float, made: float, changes: list[float]) -> Effect:
-    usable = np.array(changes)[np.isfinite(changes)]
-    low, high = np.quantile(usable, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(usable) else (math.nan, math.nan)
-    return Effect(name, kind, n, measured, made, made - measured, float(low), float(high))
+def interval_of_change(change: float, without: Sequence[np.ndarray], lost: int) -> tuple[float, float]:
+    """The 95 % interval of a change: the jackknife's variance, subject by subject within groups, and Student's t.
+
+    The freedom is Welch's, so groups may differ in size and spread. A percentile bootstrap of so few is too short:
+    it missed a change of 0 in 8 to 15 % of simulated studies of 3 to 15 subjects a group.
+
+    Args:
+        change: of all subjects.
+        without: for each group, the changes without one of its subjects.
+        lost: degrees of freedom that a single group loses; 1 for a mean, 2 for a correlation.
+
+    Returns:
+        Lower and upper end; NaN where a change without one subject is undefined.
+    """
+    from scipy import stats
+
+    parts = [(len(own) - 1) * float(own.var()) for own in without]
+    total = sum(parts)
+    if not total > 0:
+        return (change, change) if total == 0 else (math.nan, math.nan)
+    freedom = total**2 / sum(part**2 / (len(own) - lost) for part, own in zip(parts, without, strict=True))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(total)
+    return change - half, change + half
+
+
+def _effect(
+    name: str,
+    kind: str,
+    x: Sides,
+    y: Sides,
+    groups: Sequence[np.ndarray],
+    effect: Callable[[Sides, np.ndarray], float],
+) -> Effect:
+    everyone = np.concatenate(groups)
+    measured, made = effect(y, everyone), effect(x, everyone)
+    without = []
+    for group in groups:
+        left = [everyone[everyone != one] for one in group]
+        without.append(np.array([effect(x, kept) - effect(y, kept) for kept in left]))
+    low, high = interval_of_change(made - measured, without, 2 if kind == "r" else 1)
+    return Effect(name, kind, len(everyone), measured, made, made - measured, low, high)
 
 
 def _numbers(words: list[str]) -> np.ndarray | None:

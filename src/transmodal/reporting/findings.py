@@ -181,7 +181,8 @@ def sentences(found: Findings) -> list[str]:
         if method in FLOORS or not own:
             continue
         shifted = [r for r, one in own.items() if one.bias.low > 0 or one.bias.high < 0]
-        flat = [r for r, one in own.items() if one.slope.high < 1]
+        flat = [r for r, one in own.items() if one.slope.low > -1 and one.slope.high < 1]
+        turned = [r for r, one in own.items() if one.slope.high < 0]
         if shifted:
             many = f"{len(shifted)} of {len(own)} regions{_some(shifted)}"
             said.append(f"{method}: the bias differs from 0 in {many}{_by_chance(len(own))}.")
@@ -190,6 +191,11 @@ def sentences(found: Findings) -> list[str]:
                 f"{method}: differences between subjects come out too small (slope below 1) in {len(flat)} of "
                 f"{len(own)} regions{_some(flat)}."
             )
+        if turned:
+            said.append(
+                f"{method}: the order of people comes out reversed (slope below 0) in {len(turned)} of {len(own)} "
+                f"regions{_some(turned)}."
+            )
         lost = [
             f"{effect.name} in {region}"
             for (name, region), effects in found.effects.items()
@@ -197,7 +203,9 @@ def sentences(found: Findings) -> list[str]:
             if name == method and (effect.low > 0 or effect.high < 0)
         ]
         if lost:
-            said.append(f"{method}: the effect of {found.column} is changed: {', '.join(lost[:8])}.")
+            asked = sum(len(own) for (name, _), own in found.effects.items() if name == method)
+            many = f"{len(lost)} of {asked} effects ({', '.join(lost[:8])}{' …' * (len(lost) > 8)})"
+            said.append(f"{method}: the effect of {found.column} is changed: {many}{_by_chance(asked)}.")
     for method in found.recognitions:
         right, n, _, _ = found.margin(method)
         if method not in FLOORS:
@@ -251,9 +259,9 @@ def _among(found: Findings, method: str) -> str:
     return str(max(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
 
 
-def _by_chance(regions: int) -> str:
+def _by_chance(intervals: int) -> str:
     """How many of so many 95 % intervals miss what they are of."""
-    return f"; about {regions / 20:.0f} would by chance alone" if regions >= 20 else ""
+    return f"; about {intervals / 20:.0f} would by chance alone" if intervals >= 20 else ""
 
 
 def _some(names: Sequence[str]) -> str:
