@@ -84,7 +84,7 @@ def test_measured_values_beyond_the_window_are_never_held_and_never_promised() -
     with pytest.raises(Refused, match=r"CT lie beyond the model's window that no more than 0\.8"):
         found.reach("CT", 0.9)
     assert [entry.nominal for entry in found.reliability["CT"]] == [0.5, 0.6, 0.7, 0.8]
-    assert np.isfinite(json.loads(json.dumps(found.to_dict()))["scores"]["CT"]).all()
+    assert Calibration.from_dict(json.loads(json.dumps(found.to_dict())), "c.json") == found
     with pytest.raises(RecipeError, match="above 0 and below 1"):
         found.reach("CT", 1.5)
 
