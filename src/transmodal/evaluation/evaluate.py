@@ -10,7 +10,7 @@ from typing import Any
 
 from transmodal.data.files import clear_leftovers, write_json
 from transmodal.data.modality import modality
-from transmodal.data.workers import mapper
+from transmodal.data.workers import mapper, return_freed_memory
 from transmodal.errors import InputError, PartialFailure, RecipeError
 from transmodal.evaluation.case import FINISHED, Job, Outcome, Way, extractor_of, judge
 from transmodal.evaluation.pairs import Matching, Pair, find_pairs
@@ -119,6 +119,8 @@ def evaluate(
 def _judge_all(pairs: Sequence[Pair], way: Way, out: Path, workers: int, scheduler: str) -> list[Outcome]:
     """Outcomes in the order of the pairs; the first cases tell whether processes are worth their start."""
     clear_leftovers(out)
+    if len(pairs) > 1:
+        return_freed_memory()
     jobs = [Job(pair, way, out / FINISHED if len(pairs) > 1 else None) for pair in pairs]
     outcomes: list[Outcome] = []
     with ExitStack() as stack:
