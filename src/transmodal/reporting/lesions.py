@@ -148,7 +148,11 @@ def sentences(found: Survival) -> list[str]:
         number, own = _mean(found.over_cases(method, kept)), _mean(found.over_cases(method, false))
         if number["mean"] is None:
             continue
-        said.append(f"{method} keeps {_percent(number['mean'])} of the contrast of inserted lesions.")
+        round_about = " It shows them the wrong way round: dark where they are bright, or the reverse."
+        said.append(
+            f"{method} keeps {_percent(number['mean'])} of the contrast of inserted lesions."
+            + (round_about if number["high"] is not None and number["high"] < 0 else "")
+        )
         smallest = _points(found.curve(method, "diameter", found.diameters))[0]
         if smallest["mean"] is not None:
             said.append(f"{method}: of lesions of {smallest['x']:g} mm it keeps {_percent(smallest['mean'])}.")
