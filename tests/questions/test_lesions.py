@@ -9,10 +9,12 @@ import pytest
 
 from transmodal.data.prepared import PreparedDataset
 from transmodal.errors import InputError, RecipeError
+from transmodal.evaluation.contrast import Probe, kept
 from transmodal.experiment.train import train
 from transmodal.questions.implants import plan_implants
 from transmodal.questions.lesions import lesions
 from transmodal.recipe import make_recipe
+from transmodal.reporting.lesions import Survival
 
 SMALL: dict[str, Any] = {"diameters": (16, 25), "intensities": (0.25, 1), "count": 1, "device": "cpu"}
 
@@ -46,6 +48,17 @@ def test_the_page_the_table_and_the_rows(painted: Path) -> None:
     # One case, three methods, two sizes, a lesion and a sham: plain, and twice the intensities.
     assert len(rows) == 1 + 3 * 2 * 2 * (1 + 2)
     assert "| identity (floor) | 1 | 1.00 |" in (painted / "lesions.md").read_text()
+
+
+def test_two_scans_of_one_person_count_once() -> None:
+    """The person's lesions are taken together: all of one and nothing of the other is a half."""
+    probes = [
+        Probe(case, "mine", "lesion", (0, 0, 0), 8.0, 1.0, 1.0, made)
+        for case, made in (("a1", 1.0), ("a2", 0.0), ("b", 1.0))
+    ]
+    people = {"a1": "a1", "a2": "a1", "b": "b"}
+    found = Survival("mine", "FA", "1", "painted", (8.0,), (1.0,), probes, people=people)
+    assert found.over_cases("mine", kept) == pytest.approx({"a1": 0.5, "b": 1.0})
 
 
 def test_in_a_phantom_the_target_is_known(run: Path, table: dict[str, Any], tmp_path: Path) -> None:

@@ -44,6 +44,19 @@ def test_two_folders(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "overlap.html").read_text().count("data:image/png;base64,") == 1
 
 
+def test_two_sessions_of_one_person_are_one(tmp_path: Path) -> None:
+    """Four people, one of them twice: Dice of 3/4, of 3/4 and 1 for that person, and four in all."""
+    for name, moved in (("made", 1), ("real", 0)):
+        folder(tmp_path / name, moved=moved, suffix="_ses-1")
+        again = folder(tmp_path / f"{name}2", cases=1) / "sub-0.nii.gz"
+        again.rename(tmp_path / name / "sub-0_ses-2.nii.gz")
+    overlap(tmp_path / "made", tmp_path / "real", tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "overlap.json").read_text())["labels"][0]
+    assert found["Dice"]["n"] == 4
+    assert found["Dice"]["mean"] == pytest.approx((3 * 0.75 + 0.875) / 4)
+    assert len(read_rows(tmp_path / "out" / "overlap.csv")) > 4
+
+
 def test_with_truth_the_loss_is_what_synthesis_adds(tmp_path: Path) -> None:
     """The segmenter is off by one voxel on real scans (Dice 3/4) and by two on synthetic ones (1/2)."""
     places = {

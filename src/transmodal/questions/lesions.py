@@ -19,6 +19,7 @@ from transmodal import progress
 from transmodal.data.files import check_folder, strict, write_json, write_text
 from transmodal.errors import InputError, RecipeError
 from transmodal.evaluation.contrast import Probe
+from transmodal.evaluation.people import leaders, shared
 from transmodal.evaluation.scale import scale_of
 from transmodal.experiment.judge import judge
 from transmodal.questions.implants import Implants, describe, plan_implants
@@ -96,6 +97,7 @@ def lesions(
         intensities=tuple(strengths),
         probes=probes,
         notes=notes,
+        people=leaders(planned, shared({name: cases[name].subject for name in planned})),
     )
     _write(folder, survival, pictures)
     return lesions_markdown(survival)

@@ -16,11 +16,13 @@ import numpy as np
 
 from transmodal import progress
 from transmodal.data.files import check_folder, strict, write_json, write_text
+from transmodal.data.layout import subject_of
 from transmodal.data.volume import read_volume
 from transmodal.errors import InputError, PartialFailure
 from transmodal.evaluation.opened import on_one_grid
 from transmodal.evaluation.overlap import dice, hausdorff95
 from transmodal.evaluation.pairs import label_maps
+from transmodal.evaluation.people import by_subject, shared
 from transmodal.evaluation.regions import region_names, united
 from transmodal.evaluation.table import Row, write_rows
 from transmodal.reporting.overlap import Overlaps, overlap_facts, overlap_markdown, overlap_page
@@ -68,7 +70,10 @@ def overlap(
         raise InputError("; ".join(list(failures.values())[:3]) or "every label map is empty")
     left = sorted(set().union(*maps.values()) - set(cases))
     notes = [f"{len(left)} cases are not in every folder and were left out: {_few(left)}."] if left else []
-    found = Overlaps(rows, "truth" if truth is not None else REAL, [*notes, *failures.values()])
+    people = shared({case: subject_of(case) for case in cases})
+    found = Overlaps(
+        by_subject(rows, people), "truth" if truth is not None else REAL, [*notes, *failures.values()]
+    )
     facts, text, page = strict(overlap_facts(found)), overlap_markdown(found), overlap_page(found)
     write_rows(out / "overlap.csv", rows)
     write_json(out / "overlap.json", facts)

@@ -19,6 +19,7 @@ from transmodal.data.prepared import PreparedCase
 from transmodal.data.tile import PLANES
 from transmodal.data.volume import Volume
 from transmodal.errors import RecipeError
+from transmodal.evaluation.people import by_subject, shared
 from transmodal.evaluation.table import Row, write_rows
 from transmodal.experiment.judge import judge, score_judged
 from transmodal.experiment.run import Run
@@ -86,7 +87,8 @@ def robustness(
     rows = [replace(own[0], value=float(np.mean([row.value for row in own]))) for own in found.values()]
     write_rows(out / "robustness.csv", rows)
     follows = [row for (label, source), heard in answers.items() for row in follow(label, source, heard)]
-    return _written(out, rows, steps, sources, draws, follows)
+    people = shared({name: own.run.dataset.case(name).subject for own in subjects for name in own.run.split.test})
+    return _written(out, by_subject(rows, people), steps, sources, draws, follows)
 
 
 def _check(
@@ -158,7 +160,7 @@ def _written(
     kind, unit = steps[0].kind, UNITS[steps[0].kind]
     parts = [
         f"Moved: {', '.join(sources)}, each on its own, by up to the given {unit} ({kind}); "
-        f"mean over {draws} draws of a case, 95 % interval over cases."
+        f"mean over {draws} draws of a case, 95 % interval over people."
     ]
     curves = find_curves(rows, [(f"{kind} {step.size:g}", step.size) for step in steps])
     parts += [curve_table(title, named, unit) for title, named in curves.items()]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -50,6 +50,7 @@ class Survival:
         intensities: 1 is a full lesion.
         probes: every place, size and intensity.
         notes: what was left out, in sentences.
+        people: case → the case under whose name its person counts; each for itself where it is not there.
     """
 
     method: str
@@ -60,6 +61,7 @@ class Survival:
     intensities: tuple[float, ...]
     probes: Sequence[Probe]
     notes: Sequence[str] = ()
+    people: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -67,11 +69,11 @@ class Survival:
         return order([one.method for one in self.probes])
 
     def over_cases(self, method: str, number: Callable[[Sequence[Probe]], float]) -> dict[str, float]:
-        """Case → a number of its probes."""
+        """Person → a number of the probes of all of their cases."""
         cases: dict[str, list[Probe]] = {}
         for one in self.probes:
             if one.method == method:
-                cases.setdefault(one.case, []).append(one)
+                cases.setdefault(self.people.get(one.case, one.case), []).append(one)
         return {case: number(own) for case, own in cases.items()}
 
     def curve(self, method: str, attribute: str, doses: Sequence[float]) -> Curve:
