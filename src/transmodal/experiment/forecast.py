@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transmodal import registry
 from transmodal.data.layout import CaseFiles, find_cases
 from transmodal.data.volume import made_of
 from transmodal.errors import InputError
@@ -19,17 +18,15 @@ from transmodal.inference.files import is_batch, synthesize_paths
 from transmodal.inference.model import load_model, read_facts
 from transmodal.inference.synthesize import pick_device
 from transmodal.machine import PeakMemory, free_memory
-from transmodal.nn.pretrained import frozen_networks
-from transmodal.recipe import Recipe
-from transmodal.training.cost import sample
-from transmodal.training.loop import fit, make_fabric
-from transmodal.training.seed import seed_weights
+
+if TYPE_CHECKING:
+    from transmodal.recipe import Recipe
 
 _STEPS = 2
 """The second one has the moments of the optimisers, too."""
 
 
-def of_training(recipe: Recipe, device: str = "auto") -> str:
+def of_training(recipe: "Recipe", device: str = "auto") -> str:
     """Play two steps of the recipe's own batch with made-up images, and write a checkpoint.
 
     Args:
@@ -39,6 +36,13 @@ def of_training(recipe: Recipe, device: str = "auto") -> str:
     Returns:
         A sentence with the memory in it, and how it is known.
     """
+    # Here and not above: what a training loads is no part of a synthesis.
+    from transmodal import registry
+    from transmodal.nn.pretrained import frozen_networks
+    from transmodal.training.cost import sample
+    from transmodal.training.loop import fit, make_fabric
+    from transmodal.training.seed import seed_weights
+
     chosen = pick_device(device)
     memory = PeakMemory()
     settings = replace(recipe.training, steps=_STEPS, validate_every=0, minutes=0.0)
