@@ -5,10 +5,12 @@
     python benchmarks/datasets.py slabs OUT TEMPLATES         *_fa: slabs of the MNI152 T1w and the registered FA
     python benchmarks/datasets.py contrasts OUT               *_pd: twelve random phantom heads with lesions
     python benchmarks/datasets.py colours OUT                 *_phantom: twelve, T1w bent off the section by 6 mm
+    python benchmarks/datasets.py finecolours OUT             *_phantom: slabs of them, 256 × 256 voxels of 0.85 mm
     python benchmarks/datasets.py judge OUT                   segmentation_phantom: twelve other heads
     python benchmarks/datasets.py colourheads OUT LABELS      *_phantom: the same on label maps of real heads, 3 mm
     python benchmarks/datasets.py pd OUT TEMPLATES            *_pd: slabs of the MNI152 averages avg152
     python benchmarks/datasets.py ct OUT                      mrnet_tiny: twelve random phantom heads
+    python benchmarks/datasets.py ctheads OUT LABELS          mrnet_tiny: on label maps of real heads, 2.3 mm
     python benchmarks/datasets.py scct OUT TEMPLATES          *_scct: slabs of avg152T1 and the CT average scct
 
 A template is a population average, not a person: its slabs, apart by a gap, are the cases. Nothing learnt from one
@@ -69,13 +71,19 @@ def colours(out: Path, seed: int = 0) -> None:
     write_cohort(out, settings)
 
 
+def finecolours(out: Path) -> None:
+    size = (256, 256, 48)
+    motion = {"T1w": BENT}
+    write_cohort(out, PhantomSettings(12, size, 0.85, ("T1w", "cryo"), mask="head", motion=motion))
+
+
 def judge(out: Path) -> None:
     """Heads that are in no table, so that a frozen segmenter has never seen one it helps to score."""
     colours(out, seed=1)
 
 
 def ct(out: Path) -> None:
-    write_cohort(out, PhantomSettings(subjects=12, contrasts=("T1w", "CT")))
+    write_cohort(out, PhantomSettings(subjects=12, contrasts=("T1w", "CT"), mask="head"))
 
 
 def heads(out: Path, labels: Path) -> None:
@@ -97,6 +105,17 @@ def colourheads(out: Path, labels: Path) -> None:
         tissues = Volume(anatomy.labels[None].astype(np.int32), anatomy.grid, "labels")
         write_head(out / name, images, anatomy.head(), tissues)
     write_table(out, ("T1w", "cryo", "mask", "labels"))
+
+
+def ctheads(out: Path, labels: Path) -> None:
+    """T1w and CT on every second voxel of each label map; labels are the phantom's tissues."""
+    contrasts = ("T1w", "CT")
+    for number, (name, codes) in enumerate(label_maps(labels, 2)):
+        anatomy = anatomy_from_labels(codes)
+        images = {c: simulate(anatomy, c, seed=number) for c in contrasts}
+        tissues = Volume(anatomy.labels[None].astype(np.int32), anatomy.grid, "labels")
+        write_head(out / name, images, anatomy.head(), tissues)
+    write_table(out, (*contrasts, "mask", "labels"))
 
 
 def label_maps(folder: Path, step: int) -> Iterator[tuple[str, Volume]]:
@@ -179,10 +198,11 @@ def cut(out: Path, volumes: Mapping[str, Volume]) -> None:
     (out / "cases.tsv").write_text("\n".join(rows) + "\n")
 
 
-DRAWN = {"phantom": phantom, "contrasts": contrasts, "colours": colours, "judge": judge, "ct": ct}
+DRAWN = {"phantom": phantom, "contrasts": contrasts, "colours": colours, "finecolours": finecolours,
+         "judge": judge, "ct": ct}  # fmt: skip
 """What is made from nothing."""
 
-ON_LABELS = {"heads": heads, "colourheads": colourheads}
+ON_LABELS = {"heads": heads, "colourheads": colourheads, "ctheads": ctheads}
 """What is simulated on label maps."""
 
 if __name__ == "__main__":

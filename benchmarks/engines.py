@@ -41,7 +41,9 @@ from transmodal.inference.torch_engine import as_batch, torch_runner
 from transmodal.machine import environment
 from transmodal.nn.convnd import use_channels_last
 
-ROUNDS, EDGE, BATCH = 9, 256, 8
+ROUNDS, EDGE, BATCH = 5, 256, 8
+PLANE = (192, 224)
+"""What a model of such volumes is trained on: the smallest multiple of 32 that holds a slice."""
 GENERATORS: dict[str, dict[str, Any]] = {
     "regression": {},
     "pix2pix": {},
@@ -156,7 +158,7 @@ def volume(names: list[str]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
             method: Any = registry.build(name, Task(targets=("FA",)), GENERATORS[name]).eval()
-            made = Model(name, method, GENERATORS[name], Task(targets=("FA",)), Sampling(size=(EDGE, EDGE)),
+            made = Model(name, method, GENERATORS[name], Task(targets=("FA",)), Sampling(size=PLANE),
                          PrepareSettings(), prediction.InferenceSettings(), {"FA": IntensityFit(
                              "window", 0.5, 0.5, -1.0, 1.0)}, (1.0, 1.0, 1.0))  # fmt: skip
             save_model(made, root / "model")

@@ -1,10 +1,11 @@
 """Do synthetic scans serve a segmentation as well as measured ones? AGI-Net's consistency test, for any run.
 
-    python benchmarks/segmentation.py RUN [RUN …] --out OUT --classes lesion=6 white=4 grey=3
+    python benchmarks/segmentation.py RUN [RUN …] --out OUT --classes lesion=6 white=4 grey=3,8-12
 
-RUNs are the folds of one recipe, whose cases have label maps. For each, a small 3D U-Net learns the classes from
-the measured sources and the measured target of its training cases. On the test cases, the target is then the
-measured one (what can be had at best), what the run's methods made, the floors, or nothing: one grey everywhere.
+RUNs are folds of one recipe or of several on the same data, whose cases have label maps. For every fold, one small
+3D U-Net learns the classes from the measured sources and the measured target of its training cases. On the test
+cases, the target is then the measured one (what can be had at best), what each run's method made, the floors, or
+nothing: one grey everywhere. All methods are judged by the same network.
 Dice and HD95 (mm) by class; a class that a case lacks has neither, one that was not found has no HD95: n says how
 many cases count. Rows go to OUT/segmentation.csv, the table to OUT/segmentation.md.
 """
@@ -20,6 +21,7 @@ from monai.losses import DiceCELoss
 from monai.metrics import compute_hausdorff_distance
 from monai.networks.nets import BasicUNet
 from quality import over_seeds
+from slices import label
 from torch import Tensor
 
 from transmodal import progress
@@ -53,14 +55,19 @@ def target(run: Run, case: PreparedCase) -> Tensor:
     return torch.from_numpy(np.array(scale_of(name, case.fits[name]).of_reference(case.values(name))))
 
 
-def answers(run: Run, case: PreparedCase, mean: float) -> Iterator[tuple[str, Tensor]]:
+def answers(runs: dict[str, Run], case: PreparedCase, mean: float) -> Iterator[tuple[str, Tensor]]:
     """What stands in the place of the target: measured, made by each method, or nothing but its mean."""
-    measured = target(run, case)
+    measured = target(next(iter(runs.values())), case)
     yield "measured", measured
-    for folder in sorted((run.folder / "predictions").iterdir()):
-        path = folder / f"{case.name}.nii.gz"
-        if folder.name != "reference" and path.exists():
-            yield folder.name, torch.from_numpy(np.ascontiguousarray(read_volume(path).data, dtype=np.float32))
+    made: dict[str, Path] = {}
+    for name, run in runs.items():
+        for folder in sorted((run.folder / "predictions").iterdir()):
+            path = folder / f"{case.name}.nii.gz"
+            if folder.name != "reference" and path.exists():
+                label = name if folder.name == run.recipe.method else folder.name
+                made.setdefault(label, path)
+    for label, path in made.items():
+        yield label, torch.from_numpy(np.ascontiguousarray(read_volume(path).data, dtype=np.float32))
     yield "nothing", torch.full_like(measured, mean)
 
 
@@ -120,13 +127,14 @@ def cut(image: Tensor, label: Tensor, centre: np.ndarray, patch: int) -> tuple[T
     return torch.nn.functional.pad(image[box], pad), torch.nn.functional.pad(label[box], pad)
 
 
-def judged(run: Run, classes: Classes, steps: int, patch: int, seed: int) -> Iterator[Row]:
-    """Dice and HD95 of every test case, class and stand-in."""
+def judged(runs: dict[str, Run], classes: Classes, steps: int, patch: int, seed: int) -> Iterator[Row]:
+    """Dice and HD95 of every test case of a fold, of every class and stand-in, by one segmenter."""
+    run = next(iter(runs.values()))
     network, mean, std = learn(run, classes, steps, patch, seed)
     for name in progress.track(run.split.test, "segmenting"):
         case = run.dataset.case(name)
         reference = truth(case, classes)
-        for method, image in answers(run, case, mean):
+        for method, image in answers(runs, case, mean):
             both = torch.cat([sources(run, case), scaled(image, mean, std)])[None]
             with torch.inference_mode():
                 logits = sliding_window_inference(both, (patch,) * 3, 4, network, overlap=0.25)
@@ -164,14 +172,35 @@ def table(rows: list[Row], classes: Classes) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(folders: list[Path], out: Path, classes: Classes, steps: int, patch: int, seeds: int) -> str:
+def by_fold(words: list[str]) -> list[dict[str, Run]]:
+    """Runs that share their data and split, by name: that of the method where none was given."""
+    found: dict[tuple[object, ...], dict[str, Run]] = {}
+    for name, folder in map(label, words):
+        run = open_run(folder)
+        fold = found.setdefault((run.dataset.digest(), run.recipe.task, run.split), {})
+        called = run.recipe.method if name == folder.name else name
+        if called in fold:
+            raise InputError(f"{run.folder}: {called} is given twice for one fold; give runs of one seed")
+        fold[called] = run
+    return list(found.values())
+
+
+def codes(words: str) -> list[int]:
+    """``3,8-12`` as numbers."""
+    found: list[int] = []
+    for word in words.split(","):
+        low, _, high = word.partition("-")
+        found += range(int(low), int(high or low) + 1)
+    return found
+
+
+def main(words: list[str], out: Path, classes: Classes, steps: int, patch: int, seeds: int) -> str:
     if not classes:
         raise RecipeError("name at least one class: lesion=6")
     found: dict[tuple[str, str, str, str], dict[int, Row]] = {}
-    for folder in folders:
-        run = open_run(folder)
+    for runs in by_fold(words):
         for seed in range(seeds):
-            for row in judged(run, classes, steps, patch, seed):
+            for row in judged(runs, classes, steps, patch, seed):
                 found.setdefault((row.case, row.method, row.region, row.metric), {})[seed] = row
     rows = over_seeds(found)
     text = table(rows, classes)
@@ -182,15 +211,13 @@ def main(folders: list[Path], out: Path, classes: Classes, steps: int, patch: in
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("runs", nargs="+", metavar="[NAME=]RUN")
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--classes", nargs="+", required=True, metavar="NAME=CODE,CODE")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--patch", type=int, default=48)
     parser.add_argument("--seeds", type=int, default=1)
     given = parser.parse_args()
-    named = {
-        name: [int(code) for code in codes.split(",")] for name, codes in (c.split("=") for c in given.classes)
-    }
+    named = {name: codes(numbers) for name, numbers in (word.split("=") for word in given.classes)}
     progress.use("human")
     print(main(given.runs, given.out, named, given.steps, given.patch, given.seeds))

@@ -56,15 +56,24 @@ def scores(name: str, run: Path, metrics: list[str], every: float) -> Iterator[R
         whole = read_volume(run / case["mask"], label=True)
         mask = torch.from_numpy(whole.data[0] > 0)
         truth = torch.from_numpy(read_volume(run / case["reference"]).data)
+        levels = chosen(mask, whole.grid.spacing[2], every)
         for method, file in case["predictions"].items():
             made = torch.from_numpy(read_volume(run / file).data)
-            for z in chosen(mask, whole.grid.spacing[2], every):
-                inside, where = mask[..., z : z + 1], (slice(None), slice(None), slice(None), slice(z, z + 1))
-                for metric in metrics:
-                    extra = {"data_range": high - low} if METRICS[metric].needs_range else {}
-                    value = METRICS[metric](made[where], truth[where], inside, **extra)
-                    called = method if method in FLOORS else name
-                    yield Row(f"{case['case']} {z}", called, "slice", metric, "2d", value, "", int(inside.sum()))
+            called = method if method in FLOORS else name
+            for level, metric, value in by_slice(made, truth, mask, levels, metrics, high - low):
+                n = int(mask[..., level].sum())
+                yield Row(f"{case['case']} {level}", called, "slice", metric, "2d", value, "", n)
+
+
+def by_slice(
+    made: Tensor, truth: Tensor, mask: Tensor, levels: list[int], metrics: list[str], data_range: float
+) -> Iterator[tuple[int, str, float]]:
+    """Slice, metric and value."""
+    for z in levels:
+        inside, where = mask[..., z : z + 1], (..., slice(z, z + 1))
+        for metric in metrics:
+            extra = {"data_range": data_range} if METRICS[metric].needs_range else {}
+            yield z, metric, METRICS[metric](made[where], truth[where], inside, **extra)
 
 
 def table(rows: list[Row], metrics: list[str]) -> str:

@@ -32,7 +32,7 @@ from transmodal.data.prepared import PreparedDataset
 from transmodal.data.sampling import Sampling
 from transmodal.data.task import Task
 from transmodal.evaluation.score import score
-from transmodal.inference.predict import InferenceSettings, predict
+from transmodal.inference.predict import InferenceSettings, Scan, Translation, predict
 from transmodal.machine import environment
 from transmodal.nn.convnd import use_channels_last
 from transmodal.nn.rolling import Mode, choose, possible, rolled_conv
@@ -242,8 +242,8 @@ def machine() -> None:
 
         def whole(network: Any, precision: str) -> Callable[[], Any]:
             chosen = InferenceSettings(precision=precision)  # type: ignore[arg-type]
-            images = {"T1w": case.values("T1w")}
-            return lambda: predict(network, Task(), images, case.fits, case.mask(), sampling, chosen)
+            scan = Scan({"T1w": case.values("T1w")}, case.fits, case.mask())
+            return lambda: predict(Translation(network, Task(), sampling, chosen), scan)
 
         table(
             "A 96³ volume through pix2pix (width 32, depth 5), slices of 96 × 96",

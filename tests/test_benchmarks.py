@@ -12,6 +12,7 @@ import torch
 from transmodal.data.grid import Grid
 from transmodal.data.layout import find_cases
 from transmodal.data.volume import Volume, read_volume, write_volume
+from transmodal.errors import InputError
 from transmodal.evaluation.score import score
 from transmodal.evaluation.table import Row, read_rows
 from transmodal.experiment.train import train
@@ -175,10 +176,18 @@ def test_a_segmenter_is_asked_about_everything_in_the_targets_place(
 ) -> None:
     segmentation = script("segmentation", monkeypatch)
     # Head against air: even a short training finds it.
-    text = segmentation["main"]([run], tmp_path, {"head": list(range(1, 13))}, 25, 32, 1)
+    text = segmentation["main"]([str(run)], tmp_path, {"head": list(range(1, 13))}, 25, 32, 1)
     methods = ("measured", "identity", "mean", "regression", "nothing")
     assert [line.split(" | ")[0] for line in text.splitlines()[2:]] == [
         f"| {m}" for m in sorted(methods, key=methods.index)
     ]
     dice = {r.method: r.value for r in read_rows(tmp_path / "segmentation.csv") if r.metric == "Dice"}
     assert dice["measured"] > 0.5
+
+
+def test_runs_are_judged_by_fold_under_their_names(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segmentation = script("segmentation", monkeypatch)
+    assert segmentation["codes"]("3,8-11") == [3, 8, 9, 10, 11]
+    assert [list(fold) for fold in segmentation["by_fold"]([f"ours={run}"])] == [["regression"]]
+    with pytest.raises(InputError, match="regression is given twice for one fold"):
+        segmentation["by_fold"]([f"ours={run}", f"theirs={run}"])

@@ -22,7 +22,7 @@ from transmodal.errors import InputError, PartialFailure, RecipeError, Refused
 from transmodal.evaluation.evaluate import evaluate
 from transmodal.inference.files import synthesize_paths
 from transmodal.inference.model import Model, load_model, save_model
-from transmodal.inference.predict import InferenceSettings, predict
+from transmodal.inference.predict import InferenceSettings, Scan, Translation, predict
 
 
 def copying_model(size: tuple[int, int] = (12, 12), **changes: Any) -> Model:
@@ -111,7 +111,8 @@ def test_three_planes_are_averaged(recipe: Any, run: Path) -> None:
 
     def made(*planes: str) -> np.ndarray:
         settings = InferenceSettings(planes=planes)
-        return predict(model.method, model.task, {"T1w": volume}, fits, mask, model.sampling, settings)
+        how = Translation(model.method, model.task, model.sampling, settings)
+        return predict(how, Scan({"T1w": volume}, fits, mask))
 
     planes = ["axial", "coronal", "sagittal"]
     mean = np.mean([made(plane) for plane in planes], axis=0)

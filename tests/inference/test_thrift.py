@@ -11,7 +11,7 @@ from transmodal.data.sampling import Sampling
 from transmodal.data.task import Task
 from transmodal.errors import InputError
 from transmodal.inference.engine import Samples
-from transmodal.inference.predict import InferenceSettings, predict
+from transmodal.inference.predict import InferenceSettings, Scan, Translation, predict
 from transmodal.inference.thrift import Portion, is_out_of_memory
 from transmodal.methods._facts import Facts
 
@@ -40,9 +40,8 @@ class Small:
 def made(method: Small) -> np.ndarray:
     fit = IntensityFit("window", 0.0, 1.0, -1.0, 1.0)
     task, inside = Task(("T1w",), ("T2w",)), np.ones(IMAGE.shape[1:], dtype=bool)
-    return predict(
-        method, task, {"T1w": IMAGE}, {"T1w": fit}, inside, Sampling(size=(32, 32)), SETTINGS, case="me"
-    )
+    how = Translation(method, task, Sampling(size=(32, 32)), SETTINGS)
+    return predict(how, Scan({"T1w": IMAGE}, {"T1w": fit}, inside, "me"))
 
 
 @pytest.mark.parametrize("problem", [torch.OutOfMemoryError("CUDA"), RuntimeError(CPU), MemoryError()])

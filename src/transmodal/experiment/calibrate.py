@@ -15,7 +15,7 @@ from transmodal.errors import InputError
 from transmodal.experiment.run import Run, open_run
 from transmodal.inference.conformal import Calibration, calibrated
 from transmodal.inference.model import Model, load_model, save_calibration
-from transmodal.inference.predict import predict
+from transmodal.inference.predict import Scan, predict
 from transmodal.inference.spread import spread
 from transmodal.inference.synthesize import parts_of, pick_device, settings_that_matter
 from transmodal.reporting.reliability import reliability_chart, reliability_table
@@ -64,10 +64,9 @@ def measured(model: Model, cases: Sequence[PreparedCase]) -> Calibration:
         progress.note(case.name)
         images = {n: case.values(n) for n in model.task.sources if n in case.modalities}
         mask = np.asarray(case.mask(), dtype=bool)
-        asked = (model.method, model.task, images, case.fits, mask, model.sampling, model.inference)
-        fill = next(iter(model.fits.values())).background
-        answer = predict(*asked, fill=fill, case=case.name)
-        width = spread(answer, *asked, fill=fill, case=case.name)
+        scan = Scan(images, case.fits, mask, case.name)
+        answer = predict(model.translation, scan)
+        width = spread(answer, model.translation, scan)
         keep = _evenly(int(mask.sum()))
         for target, part in parts.items():
             truth = _measured(case, target)

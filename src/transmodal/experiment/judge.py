@@ -29,7 +29,7 @@ from transmodal.evaluation.score import score
 from transmodal.evaluation.summary import summarise, write_summary
 from transmodal.evaluation.table import Row, write_rows
 from transmodal.experiment.run import Run
-from transmodal.inference.predict import predict
+from transmodal.inference.predict import Scan, Translation, predict
 from transmodal.methods._method import Method
 from transmodal.metrics import METRICS
 from transmodal.shapes import Mask, Voxels
@@ -80,17 +80,9 @@ def judge(
     if images is None:
         images = {name: case.values(name) for name in recipe.data.sources if name in case.modalities}
     mask = np.asarray(case.mask(), dtype=bool) if mask is None else mask
-    answer = predict(
-        method,
-        recipe.task,
-        images,
-        case.fits,
-        mask,
-        recipe.sampling,
-        recipe.inference,
-        fill=case.fits[recipe.data.targets[0]].background,
-        case=case.name,
-    )
+    empty = case.fits[recipe.data.targets[0]].background
+    how = Translation(method, recipe.task, recipe.sampling, recipe.inference, empty)
+    answer = predict(how, Scan(images, case.fits, mask, case.name))
     start, shown = 0, _shown(recipe.data.sources[0], images, case)
     for target in recipe.data.targets:
         channels = modality(target).channels

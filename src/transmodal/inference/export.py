@@ -21,7 +21,7 @@ from transmodal.inference.files import assign
 from transmodal.inference.graph import Written, write_graph
 from transmodal.inference.model import WEIGHTS, Model, load_model, read_facts
 from transmodal.inference.onnx_engine import GRAPH, Graph, OnnxMethod
-from transmodal.inference.predict import predict, tile_size
+from transmodal.inference.predict import Scan, Translation, predict, tile_size
 from transmodal.inference.synthesize import synthesize_volumes
 from transmodal.schema import plain
 from transmodal.shapes import Mask, Voxels
@@ -175,9 +175,8 @@ def _predicted(model: Model, scans: Mapping[str, Voxels]) -> dict[str, Voxels]:
     shape = next(iter(scans.values())).shape[1:]
     as_it_is = dict.fromkeys(scans, IntensityFit("zscore", 0.0, 1.0))
     settings = replace(model.inference, precision="fp32", planes=())
-    answer = predict(
-        model.method, model.task, scans, as_it_is, _ball(shape), model.sampling, settings, case="a made-up volume"
-    )
+    how = Translation(model.method, model.task, model.sampling, settings)
+    answer = predict(how, Scan(scans, as_it_is, _ball(shape), "a made-up volume"))
     made, start = {}, 0
     for target in model.task.targets:
         channels = modality(target).channels

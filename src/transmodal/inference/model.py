@@ -29,7 +29,7 @@ from transmodal.inference.card import opening
 from transmodal.inference.choice import Choice
 from transmodal.inference.conformal import Calibration
 from transmodal.inference.onnx_engine import GRAPH, Graph, OnnxMethod
-from transmodal.inference.predict import InferenceSettings
+from transmodal.inference.predict import InferenceSettings, Translation
 from transmodal.inference.profile import Profile
 from transmodal.schema import make, plain
 
@@ -74,6 +74,12 @@ class Model:
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     calibration: Calibration | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def translation(self) -> Translation:
+        """The method, as it is led over whole scans."""
+        empty = next(iter(self.fits.values())).background
+        return Translation(self.method, self.task, self.sampling, self.inference, empty)
 
 
 def save_model(model: Model, folder: Path) -> None:

@@ -54,56 +54,71 @@ class InferenceSettings:
             raise RecipeError(f"inference.planes: {sorted(unknown)[0]!r} is not one of {', '.join(PLANES)}")
 
 
-def predict(
-    method: Translator,
-    task: Task,
-    images: Mapping[str, Voxels],
-    fits: Mapping[str, IntensityFit],
-    mask: Mask,
-    sampling: Sampling,
-    settings: InferenceSettings,
-    *,
-    fill: float = 0.0,
-    case: str = "",
-) -> Float32[np.ndarray, "Cout X Y Z"]:
-    """Translate one case.
+@dataclass(frozen=True)
+class Scan:
+    """What a method is given of one case.
 
-    Tiles without a voxel of ``mask`` are not looked at; where only such tiles lie, the result is ``fill``. Where
-    memory is short, fewer tiles at once and then smaller ones are tried, with a warning (:mod:`.thrift`).
-
-    Args:
-        method: in evaluation mode, its device is used; or an exported one.
-        task: the order of sources and targets.
+    Attributes:
         images: source → its values in their own units, on one grid; a missing one is left out.
         fits: source → its normalisation.
         mask: the head, on the same grid.
+        case: name, for the batch and for messages.
+    """
+
+    images: Mapping[str, Voxels]
+    fits: Mapping[str, IntensityFit]
+    mask: Mask
+    case: str = ""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A method, and how it is led over whole cases.
+
+    Attributes:
+        method: in evaluation mode, its device is used; or an exported one.
+        task: the order of sources and targets.
         sampling: what the method saw in training.
         settings: the ``[inference]`` table.
         fill: normalised value of empty space in the target.
-        case: name, for the batch and for messages.
+    """
+
+    method: Translator
+    task: Task
+    sampling: Sampling
+    settings: InferenceSettings
+    fill: float = 0.0
+
+
+def predict(how: Translation, scan: Scan) -> Float32[np.ndarray, "Cout X Y Z"]:
+    """Translate one case, in normalised values.
+
+    Tiles without a voxel of the mask are not looked at; where only such tiles lie, the result is ``how.fill``.
+    Where memory is short, fewer tiles at once and then smaller ones are tried, with a warning (:mod:`.thrift`).
 
     Raises:
         InputError: an empty mask.
         RecipeError: planes asked of a model of patches.
     """
+    method, settings, mask, case = how.method, how.settings, scan.mask, scan.case
     if not mask.any():
         raise InputError(f"{case}: its mask is empty; give another mask, or check the first source")
     shape = (mask.shape[0], mask.shape[1], mask.shape[2])
-    views = _views(sampling, settings)
+    views = _views(how.sampling, settings)
     run = runner(method, settings.precision)
-    total = np.zeros((task.out_channels, *shape), dtype=np.float32)
+    total = np.zeros((how.task.out_channels, *shape), dtype=np.float32)
     for number, axis in enumerate(views, start=1):
 
         def view(portion: Portion, axis: int | None = axis) -> Float32[np.ndarray, "Cout X Y Z"]:
-            blend = Blend(task.out_channels, shape)
+            blend = Blend(how.task.out_channels, shape)
             tiles = [t for t in cover(shape, portion.size, settings.overlap) if mask[t.inside(shape)[0]].any()]
             for group in _groups(tiles, portion.batch):
-                answer = run(_samples(group, task, images, fits, mask, axis, case))
+                answer = run(_samples(group, how.task, scan, axis))
                 for tile, values in zip(group, answer, strict=True):
                     blend.add(tile, values if axis is None else np.expand_dims(values, axis + 1))
-            return blend.result(fill)
+            return blend.result(how.fill)
 
-        first = Portion(settings.batch_size, tile_size(sampling, method.multiple, axis))
+        first = Portion(settings.batch_size, tile_size(how.sampling, method.multiple, axis))
         total += (frugally(view, first, method.multiple, case) - total) / number
     if not np.isfinite(total).all():
         raise InputError(f"{case}: the networks answered with NaN or infinity; the model is damaged or diverged")
@@ -127,18 +142,10 @@ def _views(sampling: Sampling, settings: InferenceSettings) -> list[int | None]:
     return [PLANES[plane] for plane in settings.planes or (default,)]
 
 
-def _samples(
-    tiles: Sequence[Tile],
-    task: Task,
-    images: Mapping[str, Voxels],
-    fits: Mapping[str, IntensityFit],
-    mask: Mask,
-    axis: int | None,
-    case: str,
-) -> Samples:
-    box = bounds(mask)
-    inputs = [network_input(images, fits, task, tile, axis) for tile in tiles]
-    heads = [tile.cut(mask[None]) for tile in tiles]
+def _samples(tiles: Sequence[Tile], task: Task, scan: Scan, axis: int | None) -> Samples:
+    box = bounds(scan.mask)
+    inputs = [network_input(scan.images, scan.fits, task, tile, axis) for tile in tiles]
+    heads = [tile.cut(scan.mask[None]) for tile in tiles]
     if axis is not None:
         heads = [head.squeeze(axis + 1) for head in heads]
     return Samples(
@@ -147,7 +154,7 @@ def _samples(
         mask=np.stack(heads),
         extent=np.stack([extent(tile, box) for tile in tiles]),
         axis=axis,
-        cases=(case,) * len(tiles),
+        cases=(scan.case,) * len(tiles),
     )
 
 

@@ -5,18 +5,13 @@ made a little flatter and steeper. The spread of a voxel is the root mean square
 nothing; :mod:`.conformal` says how far it must be stretched to hold the truth.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32
 
-from transmodal.data.intensity import IntensityFit
 from transmodal.data.sampling import Sampling
-from transmodal.data.task import Task
-from transmodal.inference.engine import Translator
-from transmodal.inference.predict import InferenceSettings, predict
-from transmodal.shapes import Mask, Voxels
+from transmodal.inference.predict import Scan, Translation, predict
 
 
 @dataclass(frozen=True)
@@ -41,31 +36,26 @@ def variants(sampling: Sampling) -> list[Variant]:
 
 
 def spread(
-    answer: Float32[np.ndarray, "Cout X Y Z"],
-    method: Translator,
-    task: Task,
-    images: Mapping[str, Voxels],
-    fits: Mapping[str, IntensityFit],
-    mask: Mask,
-    sampling: Sampling,
-    settings: InferenceSettings,
-    *,
-    fill: float = 0.0,
-    case: str = "",
+    answer: Float32[np.ndarray, "Cout X Y Z"], how: Translation, scan: Scan
 ) -> Float32[np.ndarray, "Cout X Y Z"]:
-    """Root mean square of how other ways to ask change ``answer``; arguments as for :func:`.predict.predict`."""
+    """Root mean square of how other ways to ask change ``answer``, which is ``predict(how, scan)``."""
     total = np.zeros_like(answer)
-    ways = variants(sampling)
+    ways = variants(how.sampling)
     for way in ways:
-        sources = {name: _asked(np.asarray(values), way, "edge") for name, values in images.items()}
-        head = _asked(mask[None], way, "constant")[0]
-        norms = {name: replace(fit, scale=fit.scale / way.steeper) for name, fit in fits.items()}
-        other = predict(method, task, sources, norms, head, sampling, settings, fill=fill, case=case)
-        total += (_undone(other, way) - answer) ** 2 / len(ways)
+        total += (_undone(predict(how, _asked(scan, way)), way) - answer) ** 2 / len(ways)
     return np.sqrt(total)
 
 
-def _asked(values: np.ndarray, way: Variant, beyond: str) -> np.ndarray:
+def _asked(scan: Scan, way: Variant) -> Scan:
+    return Scan(
+        {name: _moved(np.asarray(values), way, "edge") for name, values in scan.images.items()},
+        {name: replace(fit, scale=fit.scale / way.steeper) for name, fit in scan.fits.items()},
+        _moved(scan.mask[None], way, "constant")[0],
+        scan.case,
+    )
+
+
+def _moved(values: np.ndarray, way: Variant, beyond: str) -> np.ndarray:
     mirrored = values[:, ::-1] if way.mirror else values
     return np.pad(mirrored, [(0, 0), *((n, 0) for n in way.shift)], mode=beyond)  # type: ignore[call-overload]
 

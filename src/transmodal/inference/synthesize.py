@@ -21,7 +21,7 @@ from transmodal.errors import InputError, RecipeError, Refused
 from transmodal.inference.conformal import Calibration
 from transmodal.inference.guard import watch
 from transmodal.inference.model import Model
-from transmodal.inference.predict import predict
+from transmodal.inference.predict import Scan, predict
 from transmodal.inference.spread import spread
 from transmodal.schema import plain
 
@@ -108,15 +108,14 @@ def synthesize_volumes(
     differences = watch(model.profiles, brought.facts, brought.fits, model.prepare.spacings, names, force=force)
     _warn_of_spacing(model, brought.grid.spacing, first.name)
     sources = {source: volume.data for source, volume in brought.images.items()}
-    asked = (model.method, model.task, sources, brought.fits, brought.mask, model.sampling, model.inference)
-    fill = next(iter(model.fits.values())).background
-    answer = predict(*asked, fill=fill, case=first.name)
+    scan = Scan(sources, brought.fits, brought.mask, first.name)
+    answer = predict(model.translation, scan)
     home = [partial(_at_home, model, target, grid=brought.grid, to=first.grid) for target in model.task.targets]
     parts = parts_of(model)
     made = {target: put(answer[parts[target]]) for target, put in zip(parts, home, strict=True)}
     intervals = {}
     if calibration is not None:
-        width = spread(answer, *asked, fill=fill, case=first.name)
+        width = spread(answer, model.translation, scan)
         for target, put in zip(parts, home, strict=True):
             low, high = calibration.bounds(target, answer[parts[target]], width[parts[target]], interval)
             intervals[target] = (put(low), put(high))
