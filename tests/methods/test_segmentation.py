@@ -1,4 +1,4 @@
-"""segmentation as a graph: probabilities times means are smooth, however sure the network and whatever it counted."""
+"""segmentation as a graph: probabilities times means are smooth, however sure, whatever was counted."""
 
 import numpy as np
 import onnxruntime

@@ -21,7 +21,7 @@ from transmodal.methods._method import Method
 INPUTS = ("source", "present", "mask", "extent")
 _TOLERANCE = 1e-3
 _ROUNDING = 16 * float(np.finfo(np.float32).eps)
-"""Of an answer's size: one that is the same everywhere has no range to hold a difference against, and is rounded too."""
+"""Of an answer's size. One that is the same everywhere has no range to compare with, and is rounded too."""
 
 
 @dataclass(frozen=True)
