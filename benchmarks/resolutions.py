@@ -19,7 +19,7 @@ from slices import by_slice, chosen, label, table
 
 from transmodal import progress
 from transmodal.data.files import write_text
-from transmodal.data.layout import Case, find_cases
+from transmodal.data.layout import CaseFiles, find_cases
 from transmodal.data.volume import read_volume
 from transmodal.errors import InputError
 from transmodal.evaluation.table import Row, write_rows
@@ -29,7 +29,7 @@ from transmodal.inference.synthesize import synthesize_volumes
 from transmodal.metrics import METRICS
 
 
-def scores(models: dict[str, Model], case: Case, metrics: list[str], every: float) -> Iterator[Row]:
+def scores(models: dict[str, Model], case: CaseFiles, metrics: list[str], every: float) -> Iterator[Row]:
     """One row a slice, metric and model, on the grid of the case's files."""
     target = next(iter(models.values())).task.targets[0]
     reference = read_volume(case.images[target])

@@ -188,6 +188,7 @@ def test_a_segmenter_is_asked_about_everything_in_the_targets_place(
 def test_runs_are_judged_by_fold_under_their_names(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     segmentation = script("segmentation", monkeypatch)
     assert segmentation["codes"]("3,8-11") == [3, 8, 9, 10, 11]
-    assert [list(fold) for fold in segmentation["by_fold"]([f"ours={run}"])] == [["regression"]]
-    with pytest.raises(InputError, match="regression is given twice for one fold"):
-        segmentation["by_fold"]([f"ours={run}", f"theirs={run}"])
+    assert [list(fold) for fold in segmentation["by_fold"]([f"ours={run}"])] == [["ours"]]
+    assert [list(fold) for fold in segmentation["by_fold"]([str(run)])] == [["regression"]]
+    with pytest.raises(InputError, match="ours is given twice for one fold"):
+        segmentation["by_fold"]([f"ours={run}", f"ours={run}"])
