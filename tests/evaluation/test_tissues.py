@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from transmodal.data.modality import modality
+from transmodal.errors import RecipeError
 from transmodal.evaluation import CONVENTIONS, Comparison, take_passport
-from transmodal.evaluation.tissues import bone_dice, tissues
+from transmodal.evaluation.score import score
+from transmodal.metrics.tissues import bone_dice, tissues
 
 TRUTH = [-1000.0, -500.0, -200.0, 0.0, 40.0, 250.0, 300.0, 1000.0]
 MADE = [-900.0, -500.0, -190.0, 0.0, 10.0, 260.0, 200.0, 900.0]
@@ -37,7 +39,7 @@ def test_every_tissue_by_hand():
         ("bone", "MAE"): 100.0, ("bone", "Bias"): -100.0,
     })  # fmt: skip
     assert [found[tissue, "MAE"].n for tissue in ("mask", "air", "soft", "bone")] == [8, 2, 4, 2]
-    assert found["soft", "Bias"].convention == "tissues HU=-200..250 3d masked"
+    assert found["soft", "Bias"].convention == "tissues HU=-200..250 1d masked"
     assert found["bone", "MAE"].unit == "HU"
 
 
@@ -70,6 +72,20 @@ def test_what_is_not_there_has_no_row_or_no_number():
     assert bone_dice(line([300.0, 0.0]), line([0.0, 0.0]), soft.mask) == 0.0
     assert bone_dice(line([300.0, 0.0]), line([300.0, 0.0]), soft.mask) == 1.0
     assert math.isnan(bone_dice(line([math.nan, 300.0]), line([300.0, 300.0]), soft.mask))
+
+
+def test_as_metrics_of_a_recipe():
+    names = ("Bias", "MAE-air", "MAE-soft", "MAE-bone", "BoneDice")
+    made, truth, inside = (v.numpy() for v in (line(MADE), line(TRUTH), torch.ones(8, 1, 1, dtype=torch.bool)))
+    about = {"case": "x", "method": "m", "data_range": None, "metrics": names}
+    rows = {row.metric: row for row in score(made, truth, inside, unit="HU", **about)}
+    assert [rows[n].value for n in names] == pytest.approx([-13.75, 50.0, 12.5, 100.0, 0.5])
+    assert [rows[n].unit for n in names] == ["HU"] * 4 + ["1"]
+    assert rows["MAE-bone"].convention == "1d masked HU>250"
+    soft = score(made[:, 3:5], truth[:, 3:5], None, unit="HU", **about)
+    assert [math.isnan(row.value) for row in soft] == [False, True, False, True, True]
+    with pytest.raises(RecipeError, match="MAE-air is of CT in HU, and case x is in '1'"):
+        score(made, truth, inside, unit="1", **about)
 
 
 def test_only_ct_with_a_mask_has_tissues():

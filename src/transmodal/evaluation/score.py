@@ -46,11 +46,13 @@ def score(
 
     Raises:
         InputError: shapes differ, the mask is empty, or the reference has NaN or no range; names the case.
-        RecipeError: an unknown metric, or a range that is not above 0.
+        RecipeError: an unknown metric, one of CT for values that are not in HU, or a range that is not above 0.
     """
     unknown = [name for name in metrics if name not in METRICS]
     if unknown:
         raise RecipeError(f"there is no metric {unknown[0]!r}{nearest(unknown[0], METRICS)}")
+    if unit != "HU" and (needy := [name for name in metrics if METRICS[name].hounsfield]):
+        raise RecipeError(f"{needy[0]} is of CT in HU, and case {case} is in {unit!r}; leave it out")
     _check(prediction, reference, mask, case)
     truth = reference if mask is None else reference[:, mask]
     _check_reference(truth, case, needs_range=data_range is None and any(METRICS[m].needs_range for m in metrics))

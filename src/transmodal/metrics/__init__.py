@@ -4,6 +4,7 @@
 """
 
 from transmodal.metrics.artefact import ARTEFACT_ENERGY
+from transmodal.metrics.bias import BIAS
 from transmodal.metrics.ciede2000 import CIEDE2000
 from transmodal.metrics.colourfulness import DELTA_CF
 from transmodal.metrics.mae import MAE
@@ -19,6 +20,7 @@ from transmodal.metrics.slice_consistency import SLICE_CONSISTENCY
 from transmodal.metrics.ssim import SSIM
 from transmodal.metrics.ssim_windows import SSIM_WINDOWS
 from transmodal.metrics.stsim import STSIM_1, STSIM_2
+from transmodal.metrics.tissues import BONE_DICE, MAE_AIR, MAE_BONE, MAE_SOFT
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -40,6 +42,11 @@ METRICS: dict[str, Metric] = {
         STSIM_2,
         DELTA_CF,
         CIEDE2000,
+        BIAS,
+        MAE_AIR,
+        MAE_SOFT,
+        MAE_BONE,
+        BONE_DICE,
         *(against_input(metric) for metric in (SSIM, MS_SSIM, SSIM_WINDOWS, STSIM_1, STSIM_2)),
     )
 }

@@ -30,6 +30,7 @@ class Metric:
         detail: words that belong to the convention and depend on the case, such as the number of scales.
         colour: whether it needs red, green and blue.
         slicewise: whether it is a mean over slices, so that it matters along which axis they are taken.
+        hounsfield: whether it needs values in HU.
         against_input: whether the reference is the first source, and the prediction is compared as grey.
     """
 
@@ -44,6 +45,7 @@ class Metric:
     detail: Callable[[Tensor, Tensor | None], str] = _nothing
     colour: bool = False
     slicewise: bool = False
+    hounsfield: bool = False
     against_input: bool = False
 
     def __call__(
