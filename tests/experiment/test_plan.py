@@ -58,6 +58,13 @@ def test_the_recipe_is_complete_and_trains_as_it_is(heads: Path, tmp_path: Path)
     assert "| regression | 1 |" in train(load_recipe(out, words), tmp_path / "run")
 
 
+def test_a_plan_for_ct_tells_tissues_apart(tmp_path: Path) -> None:
+    settings = PhantomSettings(subjects=3, size=(24, 24, 24), spacing=8.0, contrasts=("T1w", "CT"))
+    write_cohort(tmp_path / "heads", settings)
+    plan(tmp_path / "heads", tmp_path / "plan.toml", minutes=0.05)
+    assert "MAE-bone" in load_recipe(tmp_path / "plan.toml").evaluation.metrics
+
+
 def test_thick_slices_and_shifted_pairs_are_seen(heads: Path, tmp_path: Path) -> None:
     data = copied(heads, tmp_path / "data")
     for number, path in enumerate(sorted(data.glob("*/T1w.nii.gz"))):

@@ -109,7 +109,7 @@ def plan(
     task = replace(task, size=grid.size(multiple))
     found = afford(method, task, arguments, Budget(minutes, memory * 1e9 or free_memory(where) / 2, where))
     choices = [*_data(seen), *_prepare(seen, grid), *_sampling(seen, grid, task, multiple)]
-    choices += [*_method(method, found), *_training(method, task, found, _samples(seen, grid))]
+    choices += [*_method(method, found), *_training(method, task, found, _samples(seen, grid)), *_evaluation(seen)]
     text = _spell(seen, choices)
     make_recipe(tomllib.loads(text), out.stem)
     write_text(out, text)
@@ -244,6 +244,13 @@ def _training(method: str, task: Task, found: Afforded, samples: int) -> list[Ch
         Choice("training.optimizer", "schedule", "cosine", "ends with small steps"),
         Choice("training.optimizer", "hold", 0.0, "falls from the start"),
     ]
+
+
+def _evaluation(seen: Survey) -> list[Choice]:
+    if any(modality(name).unit != "HU" for name in seen.targets):
+        return []
+    names = ["MAE", "PSNR", "SSIM", "MS-SSIM", "Bias", "MAE-air", "MAE-soft", "MAE-bone", "BoneDice"]
+    return [Choice("evaluation", "metrics", names, "most of a CT's error lies in bone and air; one mean hides it")]
 
 
 def _spell(seen: Survey, choices: Sequence[Choice]) -> str:
