@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from transmodal.data.foreground import foreground, largest
+from transmodal.data.foreground import _filled, foreground, largest
 from transmodal.data.grid import Grid
 from transmodal.data.volume import Volume
 from transmodal.errors import InputError
@@ -89,3 +90,15 @@ def test_largest_piece():
 def test_nothing_to_find(value):
     with pytest.raises(InputError, match="sub-01: no foreground"):
         foreground(volume(np.full(SHAPE, value), "sub-01"))
+
+
+def test_holes_are_those_that_a_loop_over_slices_fills() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        mask = rng.random(tuple(rng.integers(1, 14, 3))) < rng.uniform(0.2, 0.9)
+        wanted = ndimage.binary_fill_holes(mask)
+        for axis in range(3):
+            lines = np.moveaxis(wanted, axis, 0)
+            for line in lines:
+                line[...] = ndimage.binary_fill_holes(line)
+        np.testing.assert_array_equal(_filled(mask), wanted)

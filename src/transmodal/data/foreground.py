@@ -100,9 +100,23 @@ def _distance(mask: Mask, spacing: tuple[float, float, float]) -> Float[np.ndarr
 
 def _filled(mask: Mask) -> Mask:
     """Holes filled in 3D and in every slice of each plane: a neck that is cut off leaves cavities open below."""
-    filled: np.ndarray = ndimage.binary_fill_holes(mask)
-    for axis in range(3):
-        for index in np.flatnonzero(filled.any(axis=tuple(a for a in range(3) if a != axis))):
-            where = tuple(index if a == axis else slice(None) for a in range(3))
-            filled[where] = ndimage.binary_fill_holes(filled[where])
-    return filled
+    for plane in (None, 0, 1, 2):
+        mask = _without_holes(mask, plane)
+    return mask
+
+
+def _without_holes(mask: Mask, across: int | None) -> Mask:
+    """Gaps that touch no face are filled; in each slice across an axis by itself, or in space.
+
+    All slices at once: pieces that never connect from slice to slice take a third of the time of a loop.
+    """
+    joined = ndimage.generate_binary_structure(3, 1)
+    faces = [axis for axis in range(3) if axis != across]
+    if across is not None:
+        joined[tuple(slice(None) if axis != across else [0, 2] for axis in range(3))] = False
+    gaps, count = ndimage.label(~mask, joined)
+    open_ = np.zeros(count + 1, dtype=bool)
+    for axis in faces:
+        open_[np.take(gaps, (0, -1), axis)] = True
+    open_[0] = False
+    return ~open_[gaps]
