@@ -3,8 +3,9 @@
     python benchmarks/hostile.py [--minutes 30] [--examples 500]
 
 Each round draws new changes to proper scans (NIfTI, MGH, NRRD, MetaImage, PNG, arrays, DICOM), models, weights,
-calibrations, recipes, suites and tables. A reader that answers with anything but a volume or a sentence, or that
-ends the process, ends the soak; hypothesis prints the smallest change that does it.
+calibrations, recipes, suites and tables, and to what is kept of prepared data, runs, lesions, budgets and stacks.
+A reader that answers with anything but what it reads or a sentence, or that ends the process, ends the
+soak; hypothesis prints the smallest change that does it. Every round says how many files it tried.
 """
 
 import argparse

@@ -5,6 +5,7 @@ Works on any callable with annotated keyword arguments, so settings (frozen data
 """
 
 import inspect
+import sys
 import tomllib
 import types
 import typing
@@ -86,7 +87,8 @@ def coerce(value: Any, wanted: Any, where: str) -> Any:
             kind = inner[1] if inner else Any
             return {k: coerce(v, kind, f"{where}.{k}") for k, v in value.items()}
     elif wanted is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        if isinstance(value, float) or abs(value) <= sys.float_info.max:
+            return float(value)
     elif (
         isinstance(wanted, type) and isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
     ):

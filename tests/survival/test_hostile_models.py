@@ -4,21 +4,19 @@ Values anywhere in their JSON and bytes anywhere in their weights are changed by
 benchmarks/hostile.py does it for longer, with new chances.
 """
 
-import copy
 import hashlib
 import json
-import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hostility import CHANGES, changed, fuzz, or_a_sentence
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
@@ -38,45 +36,6 @@ from transmodal.schema import plain
 from transmodal.training.checkpoint import load_checkpoint
 from transmodal.training.optim import optimizer
 from transmodal.training.turns import trained_parameters
-
-fuzz = settings(
-    max_examples=int(os.environ.get("TRANSMODAL_HOSTILE", 40)),
-    derandomize="TRANSMODAL_HOSTILE" not in os.environ,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
-NASTY: list[Any] = [
-    None, True, -1, 0, 7, 10**6, 10**9, 10**30, -1e308, 1e308, float("nan"), float("inf"), "", "x" * 2000,
-    "../../evil",
-    "/etc/passwd", "os.path", "T1w", [], {}, [[]], {"a": {}}, [1] * 500, [None], [10**9, 10**9],
-]  # fmt: skip
-CHANGES = st.lists(st.tuples(st.integers(0, 9999), st.integers(0, len(NASTY))), min_size=1, max_size=2)
-
-
-def places(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """Every (container, key) of a JSON tree."""
-    for key in list(tree) if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ():
-        yield tree, key
-        yield from places(tree[key])
-
-
-def changed(tree: Any, changes: list[tuple[int, int]]) -> Any:
-    """The tree with some values replaced by nasty ones, or left out."""
-    tree = copy.deepcopy(tree)
-    for at, which in changes:
-        found = list(places(tree))
-        container, key = found[at % len(found)]
-        if which < len(NASTY):
-            container[key] = copy.deepcopy(NASTY[which])
-        else:
-            del container[key]
-    return tree
-
-
-def or_a_sentence(work: Callable[[], Any]) -> None:
-    with suppress(TransmodalError):
-        work()
 
 
 @pytest.fixture

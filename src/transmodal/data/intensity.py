@@ -17,6 +17,7 @@ from transmodal.errors import InputError, RecipeError, nearest
 
 KINDS = ("window", "percentile", "zscore")
 _FORMAT = "transmodal.intensity/1"
+_MOST = 1e30
 _KEY = "data.prepare.intensity"
 
 
@@ -111,7 +112,7 @@ class IntensityFit:
 
     def apply(self, values: Shaped[np.ndarray, "*any"]) -> Float32[np.ndarray, "*any"]:
         """Normalise values of the image's units."""
-        out = (values.astype(np.float32) - np.float32(self.shift)) * np.float32(1 / self.scale)
+        out = (values.astype(np.float32) - np.float32(self.shift)) * np.float32(min(1 / self.scale, _MOST))
         if self.low is not None and self.high is not None:
             np.clip(out, self.low, self.high, out=out)
         return out
@@ -139,7 +140,9 @@ class IntensityFit:
             raise InputError(f"an intensity fit is expected (format {_FORMAT!r}), but format {stamp!r} was found")
         limits = [rest[key] for key in ("low", "high") if rest[key] is not None]
         numbers = [rest["shift"], rest["scale"], *limits]
-        if not all(isinstance(n, int | float) and np.isfinite(n) for n in numbers) or not rest["scale"] > 0:
+        # float32 is what they are used in; NaN is below nothing.
+        whole = all(isinstance(n, int | float) and abs(n) < _MOST for n in numbers)
+        if not whole or not rest["scale"] > 0:
             raise InputError(
                 f"an intensity fit is expected, but {rest} was found; the file was changed or damaged"
             )

@@ -11,6 +11,7 @@ from transmodal.data.challenges import challenge_cases
 from transmodal.data.files import natural
 from transmodal.data.limits import MOST_TEXT, check_size
 from transmodal.data.modality import unusable
+from transmodal.data.names import can_be_file
 from transmodal.data.stacks import SIDECAR, is_stack, sidecar
 from transmodal.data.volume import READABLE, is_series, stem
 from transmodal.errors import InputError, nearest
@@ -230,7 +231,7 @@ def _checked(cases: list[CaseFiles], where: Path) -> list[CaseFiles]:
     parts: dict[str, str | None] = {}
     for case in cases:
         name = case.name
-        if not name or name.startswith(".") or "/" in name or "\\" in name or any(ord(c) < 32 for c in name):
+        if not can_be_file(name):
             raise InputError(
                 f"{where}: {name!r} cannot name a case, because it becomes a folder; use letters, digits, - and _"
             )

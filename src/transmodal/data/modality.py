@@ -5,6 +5,8 @@ A name that is not listed is taken for a scan in arbitrary units, so any contras
 
 from dataclasses import dataclass
 
+from transmodal.data.names import can_be_file
+
 
 @dataclass(frozen=True)
 class Modality:
@@ -35,7 +37,7 @@ _KNOWN = {
 
 def unusable(name: str) -> str:
     """Why a word cannot name a modality, which becomes part of file names; empty if it can."""
-    if not name or name.startswith(".") or "/" in name or "\\" in name or any(ord(c) < 32 for c in name):
+    if not can_be_file(name):
         return "it becomes a file's name; use letters, digits, - and _"
     if name in _TAKEN:
         return "that name is taken; call it something else"

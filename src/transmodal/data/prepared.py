@@ -12,7 +12,7 @@ Volumes are uncompressed NIfTI: any viewer opens them, and they are memory-mappe
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,14 @@ import numpy as np
 from jaxtyping import Integer
 
 from transmodal.data.bring import Box, Brought, PrepareSettings, bounds
+from transmodal.data.case_record import check_case
 from transmodal.data.files import new_folder, read_json, write_json
 from transmodal.data.grid import Grid
 from transmodal.data.intensity import IntensityFit
 from transmodal.data.layout import CaseFiles
-from transmodal.data.splits import Split, fold
+from transmodal.data.names import can_be_file
+from transmodal.data.record import as_written, fields_of
+from transmodal.data.splits import Split, check_stored, fold
 from transmodal.data.volume import Volume, write_volume
 from transmodal.errors import InputError, nearest
 from transmodal.shapes import Mask, Voxels
@@ -73,25 +76,27 @@ class PreparedCase:
         """Read ``case.json`` of the folder ``path``.
 
         Raises:
-            InputError: it is missing or something else.
+            InputError: it is missing, damaged or something else.
         """
-        stored = read_json(path / "case.json")
+        file = path / "case.json"
+        stored = read_json(file)
         if not isinstance(stored, dict) or stored.get("format") != CASE:
             raise InputError(f"{path}: is not a prepared case of this version; run transmodal prepare again")
-        shape, box, slices = stored["grid"]["shape"], stored["box"], stored["slices"]
-        return cls(
-            path=path,
-            name=stored["name"],
-            subject=stored["subject"],
-            split=stored["split"],
-            facts=stored["facts"],
-            grid=Grid((shape[0], shape[1], shape[2]), np.array(stored["grid"]["affine"], dtype=float)),
-            modalities=tuple(stored["modalities"]),
-            fits={name: IntensityFit.from_dict(m["fit"]) for name, m in stored["modalities"].items()},
-            box=((box[0][0], box[0][1]), (box[1][0], box[1][1]), (box[2][0], box[2][1])),
-            slices=(tuple(slices[0]), tuple(slices[1]), tuple(slices[2])),
-            record=stored,
-        )
+        with as_written(file, "prepare the dataset again"):
+            known = check_case(stored, path.name)
+            return cls(
+                path=path,
+                name=known["name"],
+                subject=known["subject"],
+                split=known["split"],
+                facts=known["facts"],
+                grid=known["grid"],
+                modalities=tuple(known["modalities"]),
+                fits={name: IntensityFit.from_dict(m["fit"]) for name, m in known["modalities"].items()},
+                box=known["box"],
+                slices=known["slices"],
+                record=stored,
+            )
 
     @property
     def masked(self) -> bool:
@@ -160,10 +165,16 @@ class PreparedDataset:
             raise InputError(
                 f"{path}: is not a prepared dataset; make one with: transmodal prepare DATASET --out {path}"
             )
-        stored = read_json(path / "dataset.json")
-        if not stored["names"]:
+        file = path / "dataset.json"
+        with as_written(file, "prepare the dataset again"):
+            kinds = {"names": tuple[str, ...], "settings": Mapping[str, Any]}
+            stored = fields_of(read_json(file), kinds, "dataset")
+            names, settings = stored["names"], PrepareSettings.from_dict(stored["settings"])
+            if not all(map(can_be_file, names)) or len(set(names)) < len(names):
+                raise ValueError("names that are no folders, or twice the same")
+        if not names:
             raise InputError(f"{path}: holds no finished case; run transmodal prepare again")
-        return cls(path, PrepareSettings.from_dict(stored["settings"]), tuple(stored["names"]))
+        return cls(path, settings, names)
 
     def case(self, name: str) -> PreparedCase:
         """The case called ``name``.
@@ -194,9 +205,9 @@ class PreparedDataset:
         """
         file = self.path / "splits.json"
         before = read_json(file) if file.exists() else None
-        split, after = fold(
-            [self.case(name) for name in self.names if only is None or name in only], number, folds, stored=before
-        )
+        cases = [self.case(name) for name in self.names if only is None or name in only]
+        check_stored(before, file)
+        split, after = fold(cases, number, folds, stored=before)
         if after != before:
             write_json(file, after)
         return split
@@ -204,7 +215,7 @@ class PreparedDataset:
 
 def _content(case: PreparedCase) -> list[Any]:
     """How a case was made, and the digests of the files that it was made of."""
-    made = case.record.get("made_from", {})
+    made = case.record["made_from"]
     files = {name: known["sha256"] for name, known in made.get("files", {}).items()}
     return [made.get("settings"), made.get("mask_tool"), files]
 

@@ -1,11 +1,13 @@
 """Splits: who is for training, validation and test. By person, balanced, and stable when people are added."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from transmodal.errors import InputError, RecipeError
+from transmodal.data.record import as_written, fields_of
+from transmodal.errors import RecipeError
 
 FORMAT = "transmodal.splits/1"
 
@@ -68,8 +70,7 @@ def fold(
         InputError: ``stored`` is something else.
     """
     stored = stored or {"format": FORMAT, "folds": {}}
-    if stored.get("format") != FORMAT:
-        raise InputError(f"splits.json: format {FORMAT!r} is expected, {stored.get('format')!r} was found")
+    check_stored(stored, Path("splits.json"))
     if any(case.split for case in cases):
         return _given(cases, fold), stored
     subjects = {case.subject for case in cases}
@@ -90,6 +91,24 @@ def fold(
         part = "test" if hand == fold else "val" if hand == (fold + 1) % folds else "train"
         parts[part].append(case.name)
     return _whole(parts, "lower data.folds, or add subjects"), stored
+
+
+def check_stored(stored: Any, path: Path) -> None:
+    """Whether what ``splits.json`` held can be gone on from; None can.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if stored is None:
+        return
+    remedy = "remove it to deal the people anew (runs then have other folds)"
+    with as_written(path, remedy):
+        known = fields_of(stored, {"format": str, "folds": Mapping[str, Mapping[str, int]]}, "splits")
+        for count, hands in known["folds"].items():
+            if not all(0 <= hand < int(count) for hand in hands.values()):
+                raise ValueError(f"a person in a fold that {count} folds do not have")
+        if known["format"] != FORMAT:
+            raise ValueError(f"format {FORMAT!r} is expected, {known['format']!r} was found")
 
 
 def _dealt(subjects: set[str], folds: int, before: dict[str, int]) -> dict[str, int]:

@@ -34,6 +34,8 @@ _HOW = (
     "where these axes point)"
 )
 _AXES = ("RL", "AP", "SI")
+_MOST, _LEAST = 1e30, 1e-12
+"""Millimetres, or units, that a sidecar may speak of; NaN is not below it. And cubic millimetres of a voxel."""
 
 
 def is_stack(folder: Path) -> bool:
@@ -138,7 +140,10 @@ def _given(facts: Mapping[str, Any], where: Path) -> Affine:
     rows = facts["affine"]
     if not (isinstance(rows, list) and len(rows) == 4 and all(_numbers(row, 4) for row in rows)):
         raise InputError(f"{where}: affine = {rows!r} is not four rows of four numbers; leave it out")
-    return np.array(rows, dtype=float)
+    affine = np.array(rows, dtype=float)
+    if not (abs(np.linalg.det(affine[:3, :3])) > _LEAST and rows[3] == [0, 0, 0, 1]):
+        raise InputError(f"{where}: affine = {rows!r} gives voxels no size; leave it out, and spacing counts")
+    return affine
 
 
 def affine_of(spacing: Any, codes: Any, shape: tuple[int, ...], where: Path) -> Affine:
@@ -147,7 +152,7 @@ def affine_of(spacing: Any, codes: Any, shape: tuple[int, ...], where: Path) -> 
     Raises:
         InputError: no three lengths, or no orientation; ``where`` says so.
     """
-    if not (_numbers(spacing, 3) and min(spacing) > 0):
+    if not (_numbers(spacing, 3) and min(spacing) > 0 and np.prod(spacing, dtype=float) > _LEAST):
         raise InputError(f"{where}: spacing = {spacing!r} is not three lengths in mm")
     named = [next((axis for axis in _AXES if c in axis), "") for c in codes] if isinstance(codes, str) else []
     if sorted(named) != sorted(_AXES):
@@ -184,7 +189,7 @@ def _numbers(value: Any, count: int) -> bool:
     return (
         isinstance(value, list)
         and len(value) == count
-        and all(isinstance(v, (int, float)) and not isinstance(v, bool) and np.isfinite(v) for v in value)
+        and all(isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < _MOST for v in value)
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from transmodal.data.files import read_json, write_json, write_text
+from transmodal.data.record import as_written
 from transmodal.errors import InputError
 from transmodal.evaluation.comparison import Comparison, Score
 from transmodal.evaluation.conventions import CONVENTIONS, Convention
@@ -149,6 +150,11 @@ def read_passports(path: Path) -> list[Passport]:
     content = read_json(path)
     if not isinstance(content, dict) or not {"scores", "absent"} <= content.keys():
         raise InputError(f"{path}: is no passport; run `transmodal evaluate --passport`")
+    with as_written(path, "run `transmodal evaluate --passport` again"):
+        return _passports(content)
+
+
+def _passports(content: Mapping[str, Any]) -> list[Passport]:
     found: dict[tuple[str, str], tuple[dict[str, list[Score]], dict[str, str]]] = {}
     for stored in content["scores"]:
         said = {fact.name: stored[fact.name] for fact in fields(Score)} | {"value": float(stored["said"])}

@@ -13,12 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from transmodal import progress
-from transmodal.data.files import check_folder, read_json
+from transmodal.data.files import check_folder
 from transmodal.data.prepare import prepare
 from transmodal.data.prepared import PreparedDataset, is_prepared
 from transmodal.errors import InputError, PartialFailure, RecipeError, TransmodalError
 from transmodal.experiment.budget import within_minutes
 from transmodal.experiment.compare import compare
+from transmodal.experiment.run import record_of
 from transmodal.experiment.suite import common_preparation, entrants, load_suite, recipes
 from transmodal.experiment.train import train
 from transmodal.recipe import Recipe
@@ -95,7 +96,7 @@ def _prepared(found: Mapping[str, Recipe], out: Path, workers: int) -> Path:
 
 def _train(recipe: Recipe, data: str, folder: Path, device: str) -> None:
     record = folder / "run.json"
-    known = read_json(record) if record.exists() else {}
+    known = record_of(record)
     # A run of before digests were kept does not say what it is of, and counts as one of these data.
     same = known.get("hash") == recipe.hash and known.get("data", data) == data
     if same and (folder / "evaluation.json").exists():

@@ -7,12 +7,16 @@ from typing import Any
 
 from transmodal import progress, registry
 from transmodal.data.files import read_json, write_json
+from transmodal.data.record import as_written, fields_of
 from transmodal.machine import environment
 from transmodal.recipe import Recipe
 from transmodal.training.cost import measure
 
 _ROUNDS, _TIMED = 3, 4
 """Contenders are timed in turns, so that a busy minute of the machine meets all; the quickest turn counts."""
+
+_KINDS = {"minutes": float, "contenders": Mapping[str, Mapping[str, Any]]}
+_CONTENDER = {"hash": str, "seconds_per_step": float, "steps": int}
 
 
 def within_minutes(found: Mapping[str, Recipe], minutes: float, record: Path, device: str) -> dict[str, Recipe]:
@@ -41,8 +45,14 @@ def within_minutes(found: Mapping[str, Recipe], minutes: float, record: Path, de
 
 
 def _known(record: Path, minutes: float) -> dict[str, Any]:
-    known = read_json(record) if record.exists() else {}
-    return known if known.get("minutes") == minutes else {"contenders": {}}
+    if not record.exists():
+        return {"contenders": {}}
+    with as_written(record, "remove it, and steps are timed again"):
+        known = fields_of(read_json(record), _KINDS, "budget")
+        for label, own in known["contenders"].items():
+            if fields_of(own, _CONTENDER, f"budget.contenders.{label}")["steps"] < 1:
+                raise ValueError(f"{label} has {own['steps']} steps")
+    return known if known["minutes"] == minutes else {"contenders": {}}
 
 
 def _seconds_per_step(found: Mapping[str, Recipe], device: str) -> dict[str, float]:

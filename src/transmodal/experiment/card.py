@@ -1,11 +1,13 @@
 """The verb ``card``: the model card of a judged run, with what was measured on people that it never saw."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from transmodal import progress
 from transmodal.data.files import read_json, write_text
 from transmodal.data.modality import modality
+from transmodal.data.record import as_written, fields_of
 from transmodal.errors import InputError, RecipeError
 from transmodal.evaluation.evaluate import evaluate
 from transmodal.evaluation.passport import Passport, read_passports
@@ -14,6 +16,7 @@ from transmodal.experiment.compare import rank
 from transmodal.experiment.entries import Entry, open_entry
 from transmodal.experiment.run import Run, open_run
 from transmodal.reporting.card import Card, card_markdown
+from transmodal.schema import coerce
 
 
 def card(folders: Sequence[Path | str], *, passport: bool = True) -> Path:
@@ -46,8 +49,9 @@ def card(folders: Sequence[Path | str], *, passport: bool = True) -> Path:
         raise InputError(f"{lead.folder}: holds no model; give a run that `transmodal train` finished")
     runs = [open_run(entry.folder) for entry in entries]
     lesions = lead.folder / "lesions.json"
+    facts = _read(record, "copy the model again")
     found = Card(
-        facts=read_json(record),
+        facts=facts,
         run=lead.contents.run,
         name=lead.name,
         ranking=rank(entries),
@@ -57,11 +61,27 @@ def card(folders: Sequence[Path | str], *, passport: bool = True) -> Path:
         else [],
         subsets=subsets({name: run.dataset.case(name).facts for run in runs for name in run.split.test}),
         failures={case: why for entry in entries for case, why in entry.contents.failures.items()},
-        lesions=read_json(lesions) if lesions.is_file() else {},
+        lesions=_lesions(lesions),
     )
     out = lead.folder / "model" / "README.md"
-    write_text(out, card_markdown(found))
+    with as_written(record, "copy the model, or train it again"):
+        text = card_markdown(found)
+    write_text(out, text)
     return out
+
+
+def _read(path: Path, remedy: str) -> Mapping[str, Any]:
+    with as_written(path, remedy):
+        found: Mapping[str, Any] = coerce(read_json(path), Mapping[str, Any], path.stem)
+        return found
+
+
+def _lesions(path: Path) -> Mapping[str, Any]:
+    """What ``transmodal lesions`` found, empty where it was not asked."""
+    if not path.is_file():
+        return {}
+    with as_written(path, "run `transmodal lesions` again"):
+        return fields_of(read_json(path), {"sentences": tuple[str, ...]}, "lesions")
 
 
 def with_results(folder: Path) -> None:

@@ -11,7 +11,7 @@
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,17 @@ from transmodal import progress, registry
 from transmodal.data.files import check_folder, clear_leftovers, read_json, write_json
 from transmodal.data.prepare import prepare
 from transmodal.data.prepared import PreparedCase, PreparedDataset, is_prepared
+from transmodal.data.record import as_written, fields_of
 from transmodal.data.splits import Split
 from transmodal.errors import InputError, RecipeError, Refused
 from transmodal.machine import environment
 from transmodal.recipe import Recipe, make_recipe
+from transmodal.schema import coerce, make
 
 _NAMED = 5
 """How many cases a sentence names."""
 FORMAT = "transmodal-run-1"
+_KINDS = {"name": str, "recipe": Mapping[str, Any], "split": Mapping[str, Any], "halves": tuple[str, ...]}
 WRITTEN = ("run.json", "log.jsonl", "tensorboard", "last", "model", "predictions", "evaluation.csv",
            "evaluation.json", "report.json", "report.html",
            "lesions.csv", "lesions.json", "lesions.md", "lesions.html")  # fmt: skip
@@ -100,15 +103,24 @@ def open_run(folder: Path) -> Run:
     record = folder / "run.json"
     if not record.exists():
         raise InputError(f"{folder}: holds no run (no run.json); give a folder that `transmodal train` wrote")
-    known = read_json(record)
-    try:
+    with as_written(record, "train it again"):
+        known = fields_of({"halves": [], **read_json(record)}, _KINDS, "run")
         recipe = make_recipe(known["recipe"], known["name"])
-        split = Split(**{part: tuple(names) for part, names in known["split"].items()})
-    except (KeyError, TypeError, AttributeError) as problem:
-        raise InputError(f"{record}: is damaged, or of another version ({problem!r}); train it again") from problem
-    path = Path(recipe.data.path)
-    dataset = PreparedDataset.open(path if is_prepared(path) else folder / "prepared")
-    return Run(folder, recipe, dataset, split, tuple(known.get("halves", ())))
+        split = make(Split, known["split"], "run.split")
+        path = Path(recipe.data.path)
+        prepared = is_prepared(path)
+    dataset = PreparedDataset.open(path if prepared else folder / "prepared")
+    return Run(folder, recipe, dataset, split, known["halves"])
+
+
+def record_of(path: Path) -> dict[str, Any]:
+    """What a ``run.json`` holds; nothing where there is none.
+
+    Raises:
+        InputError: it is not an object.
+    """
+    with as_written(path, "train it again"):
+        return dict(coerce(read_json(path), Mapping[str, Any], "run")) if path.exists() else {}
 
 
 def _is_usable(case: PreparedCase, recipe: Recipe) -> bool:
@@ -164,16 +176,16 @@ def _check_same(record: Path, recipe: Recipe) -> None:
         if (record.parent / "prepared").is_dir():
             return  # It was stopped while it prepared its data, before there was a record.
         raise InputError(f"{record.parent}: holds no run to resume; start without --resume")
-    known = read_json(record)
-    if known.get("hash") != recipe.hash:
+    known = record_of(record).get("hash")
+    if known != recipe.hash:
         raise RecipeError(
-            f"{record}: the run was started with another recipe (hash {known.get('hash')}, now {recipe.hash}); "
+            f"{record}: the run was started with another recipe (hash {known}, now {recipe.hash}); "
             "resume with the same recipe and words"
         )
 
 
 def _check_same_data(record: Path, dataset: PreparedDataset, data: str) -> None:
-    known = read_json(record).get("data") if record.exists() else None
+    known = record_of(record).get("data")
     if known is not None and known != data:
         raise RecipeError(
             f"{record}: the run was started on other data (digest {known}, now {data} of {dataset.path}): scans "

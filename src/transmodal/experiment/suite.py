@@ -7,10 +7,14 @@ from pathlib import Path
 
 from transmodal.data.bring import PrepareSettings
 from transmodal.data.files import read_toml
+from transmodal.data.names import can_be_file
 from transmodal.errors import RecipeError
 from transmodal.recipe import Recipe, load_recipe
 from transmodal.reporting.tables import FLOORS
 from transmodal.schema import make, override
+
+_MOST, _MOST_RUNS = 1e9, 10_000
+"""Of steps, minutes or a margin, none of them NaN; and of trainings, each of which has a folder."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,13 @@ class Suite:
         if not labels:
             raise RecipeError("a suite without recipes: add [[recipe]] tables, each with recipe = FILE")
         for label in labels:
-            if labels.count(label) > 1 or label in FLOORS or set(label) & set("/\\=") or label.startswith("."):
+            if labels.count(label) > 1 or label in FLOORS or "=" in label or not can_be_file(label):
                 raise RecipeError(
                     f"suite: {label!r} names two recipes, is the name of a floor, or holds a sign that no folder "
                     "may have; give it another name = NAME"
                 )
-        if self.seeds < 1 or (self.steps and self.minutes) or min(self.steps, self.minutes, self.margin) < 0:
+        budget = (self.steps, self.minutes, self.margin)
+        if self.seeds < 1 or (self.steps and self.minutes) or not all(0 <= number < _MOST for number in budget):
             raise RecipeError(
                 f"suite: seeds = {self.seeds}, steps = {self.steps}, minutes = {self.minutes:g}: give one seed or "
                 "more, and steps or minutes, not both"
@@ -150,6 +155,11 @@ def common_preparation(found: dict[str, Recipe]) -> PrepareSettings:
 def entrants(found: dict[str, Recipe], seeds: int) -> list[Entrant]:
     """All trainings; every contender's first fold comes before anybody's second, so that a part is fair, too."""
     folds = next(iter(found.values())).data.folds
+    if len(found) * folds * seeds > _MOST_RUNS:
+        raise RecipeError(
+            f"suite: {len(found)} recipes, {folds} folds and {seeds} seeds are more than {_MOST_RUNS} trainings; "
+            "give fewer folds or seeds"
+        )
     return [
         Entrant(label, _at(recipe, fold, seed))
         for seed, fold in product(range(seeds), range(folds))

@@ -78,7 +78,7 @@ class Calibration:
         return dict(plain(self))
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any], where: str) -> "Calibration":
+    def from_dict(cls, stored: Any, where: str) -> "Calibration":
         """From what :meth:`to_dict` gave.
 
         Raises:

@@ -141,17 +141,15 @@ class Errand:
             return "foreign"
         try:
             known = read_json(sidecar_of(volume))
-            digest = known["Model"]["SHA256"]
-        except (InputError, KeyError, TypeError):
+            if known["Model"]["SHA256"] != self.model.sha256:
+                return "half"
+            settings = (self._sources(), plain(self.model.inference), self._interval(target))
+            same = (known.get("Sources"), known.get("Inference"), known.get("Interval")) == settings
+            files, before = self._files(), known.get("Files", {})
+            same = same and files.keys() == before.keys()
+            same = same and all(is_same(own, before[name]) for name, own in files.items())
+        except (InputError, KeyError, TypeError, ValueError, AttributeError):
             return "half"
-        if digest != self.model.sha256:
-            return "half"
-        settings = (self._sources(), plain(self.model.inference), self._interval(target))
-        same = (known.get("Sources"), known.get("Inference"), known.get("Interval")) == settings
-        files, before = self._files(), known.get("Files", {})
-        same = (
-            same and set(files) == set(before) and all(is_same(own, before[name]) for name, own in files.items())
-        )
         return "finished" if same else "foreign"
 
     def _about(self, target: str, made: Synthetic, seconds: float) -> dict[str, object]:
@@ -229,7 +227,8 @@ def _stack_of(path: Path, plane: str) -> Path:
         InputError: it is there and holds something that was not synthesised.
     """
     folder = path.with_name(f"{stem(path)}_{plane}")
-    if folder.exists() and not ((folder / SIDECAR).is_file() and read_json(folder / SIDECAR).get("Synthetic")):
+    known = read_json(folder / SIDECAR) if (folder / SIDECAR).is_file() else None
+    if folder.exists() and not (isinstance(known, dict) and known.get("Synthetic")):
         raise InputError(f"{folder}: is no stack that was synthesised; move it away, or choose another --out")
     return folder
 

@@ -184,15 +184,16 @@ class Segmenter(nn.Module):
             raise InputError(
                 f"{folder}: is not a Model of the method 'segmentation'; give one as method.segmenter"
             )
-        stored = facts["arguments"].get("labels")
-        if stored is not None and tuple(stored) != self.classes.labels:
+        arguments, digest_said = facts.get("arguments"), facts.get("sha256")
+        stored = arguments.get("labels") if isinstance(arguments, dict) else None
+        if stored is not None and stored != list(self.classes.labels):
             raise InputError(
                 f"{folder}: was trained on labels = {stored}, and method.labels = {list(self.classes.labels)}; "
                 "make them the same"
             )
         content = (folder / "weights.safetensors").read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        if digest != facts["sha256"]:
+        if digest != digest_said:
             raise InputError(f"{folder}: its weights do not match the sha256 in model.json; copy the folder again")
         try:
             state = load(content)

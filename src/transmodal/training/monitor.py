@@ -76,8 +76,11 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     found = []
     for number, line in enumerate(lines, start=1):
         try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError as problem:
+            entry = json.loads(line)
+            if not isinstance(entry, dict):
+                raise ValueError("not an object")
+            found.append(entry)
+        except (ValueError, RecursionError) as problem:
             if number < len(lines):
                 raise InputError(f"{path}: line {number} is not JSON; the log was changed by hand") from problem
     return found
