@@ -92,9 +92,25 @@ def test_the_plug_in_rolls_the_generator_of_pix2pix():
     method = registry.build("aginet", TASK, {**SMALL, "backbone": "pix2pix", "depth": 3})
     plain = registry.build("aginet", TASK, {**SMALL, "backbone": "pix2pix", "depth": 3, "replace": "none"})
     assert type(method.generator) is type(plain.generator)
-    assert rolled(method)
+    assert rolled(method) == ["encoders.1.1", "encoders.2.1"]
     assert not rolled(plain)
+    both = build(backbone="pix2pix", depth=3, upsample="resize")
+    assert rolled(both) == ["encoders.1.1", "encoders.2.1", "decoders.0.1.1", "decoders.1.1.1"]
+    assert rolled(build(backbone="pix2pix", depth=4, upsample="resize"))[-1] == "decoders.2.1.1", "the head stays"
     assert method.translate(batch()).shape == plain.translate(batch()).shape
+
+
+def test_groups_that_a_layer_cannot_have_are_told_while_training():
+    assert build(width=16).alarms({}) == []
+    assert build(width=16, replace="none", groups=3).alarms({}) == []
+    (said,) = build(width=16, groups=3).alarms({})
+    assert said.endswith("they have: 1 of 16, 1 of 32, 1 of 64")
+    (said,) = build(width=8, groups=8).alarms({})
+    assert said.endswith("groups seen: 1 of 8 in layers of 8, 2 of 8 in layers of 16, 4 of 8 in layers of 32")
+    assert build(width=8, groups=8, shuffled=False).alarms({}) == []
+    (said,) = build(width=16, group_axis="out").alarms({})
+    assert said.startswith("instance normalisation cancels the scale")
+    assert build(width=16, group_axis="out", norm="batch").alarms({}) == []
 
 
 def test_parts_of_other_backbones_have_no_name():

@@ -22,7 +22,7 @@ have to be shown such samples, by ``sampling.drop`` or by cases that lack a sour
 docs/methods/aginet.md says, line by line, what is published and what is our reading.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
 from jaxtyping import Float
@@ -35,8 +35,8 @@ from transmodal.losses.adversary import Adversary
 from transmodal.losses.pixel import l1
 from transmodal.methods._method import Facts, Objectives, Players
 from transmodal.nn import init
-from transmodal.nn.cagr import Pool, Rolling, roll
-from transmodal.nn.convnd import Norm, Output
+from transmodal.nn.cagr import Pool, Rolling, doubts, roll
+from transmodal.nn.convnd import Norm, Output, Upsample
 from transmodal.nn.patchgan import conditional_critic
 from transmodal.nn.resnet import ResNetGenerator
 from transmodal.nn.resunet import ResUNet
@@ -55,11 +55,13 @@ class AGINet(nn.Module):
         backbone: whose convolutions are replaced: ``resunet`` as in the paper; the U-Net of ``pix2pix`` or the
             ResNet of CycleGAN, as a plug-in.
         width: channels at full size.
-        depth: how often a U-Net halves the grid; 8 for pix2pix's own.
+        depth: how often a U-Net halves the grid; 8 for pix2pix's own. The ResNet has no such number.
         norm: normalisation of G.
+        upsample: of the U-Net of ``pix2pix``: ``transpose`` as published, whose decoders stay as they are because
+            a transposed convolution is not rolled, or ``resize``, whose decoders are rolled as well.
         output: ``tanh`` for targets in [-1, 1], ``linear`` for z-scores.
         replace: which convolutions: those of the residual blocks on the way down, up, at the bottom, or all;
-            of the other backbones all but the first and the last. ``none`` leaves the plain backbone.
+            of the other backbones all but the first and the last layer. ``none`` leaves the plain backbone.
         groups: n, of channels.
         attention: whether there is cross-group attention.
         rolling: whether kernels are rolled.
@@ -95,6 +97,7 @@ class AGINet(nn.Module):
         width: int = 64,
         depth: int = 3,
         norm: Norm = "instance",
+        upsample: Upsample = "transpose",
         output: Output = "tanh",
         replace: Replace = "all",
         groups: int = 4,
@@ -125,8 +128,9 @@ class AGINet(nn.Module):
         )  # fmt: skip
         if backbone != "resunet" and replace not in ("all", "none"):
             raise ValueError(f"replace = {replace!r}: only the resunet has such a part; give 'all' or 'none'")
-        self.generator = _network(task, backbone, width, depth, norm, output)
+        self.generator = _network(task, backbone, width, depth, norm, upsample, output)
         self.replaced = tuple(roll(self.generator, how, _which(self.generator, replace)))
+        self.doubts = doubts(self.generator, how, norm)
         self.critic = (
             conditional_critic(task, width=critic_width, layers=critic_layers, norm_kind=norm)
             if gan_weight
@@ -150,6 +154,14 @@ class AGINet(nn.Module):
             terms["adversarial"] = self.gan_weight * self.adversary.generators_term(fake, x)
         yield "generator", terms
 
+    def readings(self) -> dict[str, Tensor]:
+        """Nothing that moves."""
+        return {}
+
+    def alarms(self, readings: Mapping[str, float]) -> list[str]:
+        """Which layers cannot have the groups that were asked for."""
+        return self.doubts
+
     def translate(self, batch: Batch) -> Float[Tensor, "B Cout *N"]:
         """G(x)."""
         fake: Tensor = self.generator(batch.source)
@@ -157,21 +169,31 @@ class AGINet(nn.Module):
 
 
 def _network(
-    task: Task, backbone: Backbone, width: int, depth: int, norm: Norm, output: Output
+    task: Task, backbone: Backbone, width: int, depth: int, norm: Norm, upsample: Upsample, output: Output
 ) -> ResUNet | UNetGenerator | ResNetGenerator:
     cin, cout, spatial = task.in_channels, task.out_channels, task.spatial
     if backbone == "resunet":
         return ResUNet(cin, cout, spatial=spatial, depth=depth, width=width, norm_kind=norm, output=output)
     if backbone == "pix2pix":
         return init.normal(
-            UNetGenerator(cin, cout, spatial=spatial, depth=depth, width=width, norm_kind=norm, output=output)
+            UNetGenerator(
+                cin,
+                cout,
+                spatial=spatial,
+                depth=depth,
+                width=width,
+                norm_kind=norm,
+                upsample=upsample,
+                output=output,
+            )
         )
     return init.normal(ResNetGenerator(cin, cout, spatial=spatial, width=width, norm_kind=norm, output=output))
 
 
 def _which(network: nn.Module, replace: Replace) -> Callable[[str, nn.Module], bool]:
     """(name, convolution) → whether it is replaced."""
-    convolutions = [name for name, module in network.named_modules() if isinstance(module, nn.Conv2d | nn.Conv3d)]
+    kinds = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    convolutions = [name for name, module in network.named_modules() if isinstance(module, kinds)]
     ends = {convolutions[0], convolutions[-1]}
 
     def chosen(name: str, layer: nn.Module) -> bool:

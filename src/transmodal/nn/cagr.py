@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from transmodal.nn.convnd import conv
+from transmodal.nn.convnd import Norm, conv
 from transmodal.nn.precision import full_precision
 from transmodal.nn.rolling import Axis, Mode, Path, rolled_conv, shuffle
 
@@ -252,6 +252,34 @@ def roll(network: nn.Module, rolling: Rolling, which: Callable[[str, nn.Module],
         parent, _, child = name.rpartition(".")
         setattr(network.get_submodule(parent), child, layer)
     return [name for name, _ in found]
+
+
+def doubts(network: nn.Module, rolling: Rolling, norm: Norm) -> list[str]:
+    """What the rolled layers of a network cannot do with the groups that were asked for, in sentences.
+
+    Args:
+        network: after :func:`roll`.
+        rolling: how.
+        norm: what follows the layers.
+    """
+    found = []
+    layers = [module for module in network.modules() if isinstance(module, RolledConv)]
+    widths = [layer.weight.shape[1 if rolling.axis == "in" else 0] for layer in layers]
+    if fewer := sorted({(n, math.gcd(n, rolling.groups)) for n in widths if n % rolling.groups}):
+        said = ", ".join(f"{own} of {channels}" for channels, own in fewer)
+        found.append(
+            f"groups = {rolling.groups} does not divide the channels of every layer; groups there: {said}"
+        )
+    attended = {(layer.weight.shape[1], math.gcd(layer.weight.shape[1], rolling.groups)) for layer in layers}
+    few = sorted((channels, own) for channels, own in attended if channels // own < own)
+    if few and rolling.attention and rolling.shuffled:
+        said = ", ".join(f"{channels // own} of {own} in layers of {channels}" for channels, own in few)
+        found.append(f"too few channels for the shuffle to show every group to every other: groups seen: {said}")
+    if layers and rolling.rolling and rolling.scaled and rolling.axis == "out" and norm == "instance":
+        found.append(
+            "instance normalisation cancels the scale of output groups; take group_axis = 'in', or 'batch'"
+        )
+    return found
 
 
 def _is_plain(layer: nn.Conv2d | nn.Conv3d) -> bool:
