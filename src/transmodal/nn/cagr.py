@@ -268,7 +268,7 @@ def doubts(network: nn.Module, rolling: Rolling, norm: Norm) -> list[str]:
     if fewer := sorted({(n, math.gcd(n, rolling.groups)) for n in widths if n % rolling.groups}):
         said = ", ".join(f"{own} of {channels}" for channels, own in fewer)
         found.append(
-            f"groups = {rolling.groups} does not divide the channels of every layer; groups there: {said}"
+            f"groups = {rolling.groups} does not divide the channels of some layers; they have: {said}"
         )
     attended = {(layer.weight.shape[1], math.gcd(layer.weight.shape[1], rolling.groups)) for layer in layers}
     few = sorted((channels, own) for channels, own in attended if channels // own < own)
