@@ -5,13 +5,14 @@
 RUNs are folds of one recipe or of several on the same data, whose cases have label maps. For every fold, one small
 3D U-Net learns the classes from the measured sources and the measured target of its training cases. On the test
 cases, the target is then the measured one (what can be had at best), what each run's method made, the floors, or
-nothing: one grey everywhere. All methods are judged by the same network.
+nothing: the target's mean everywhere, or zeros. All methods are judged by the same network.
 Dice and HD95 (mm) by class; a class that a case lacks has neither, one that was not found has no HD95: n says how
-many cases count. Rows go to OUT/segmentation.csv, the table to OUT/segmentation.md.
+many people count. Rows go to OUT/segmentation.csv, the table to OUT/segmentation.md.
 """
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from monai.inferers import sliding_window_inference
 from monai.losses import DiceCELoss
 from monai.metrics import compute_hausdorff_distance
 from monai.networks.nets import BasicUNet
-from quality import over_seeds
 from slices import label
 from torch import Tensor
 
@@ -29,7 +29,9 @@ from transmodal.data.files import write_text
 from transmodal.data.prepared import PreparedCase
 from transmodal.data.volume import read_volume
 from transmodal.errors import InputError, RecipeError
+from transmodal.evaluation.people import by_subject
 from transmodal.evaluation.scale import scale_of
+from transmodal.evaluation.statistics import holm, paired
 from transmodal.evaluation.table import Row, write_rows
 from transmodal.experiment.run import Run, open_run
 from transmodal.reporting.curves import spread
@@ -56,7 +58,7 @@ def target(run: Run, case: PreparedCase) -> Tensor:
 
 
 def answers(runs: dict[str, Run], case: PreparedCase, mean: float) -> Iterator[tuple[str, Tensor]]:
-    """What stands in the place of the target: measured, made by each method, or nothing but its mean."""
+    """What stands in the place of the target: measured, made by each method, or nothing."""
     measured = target(next(iter(runs.values())), case)
     yield "measured", measured
     made: dict[str, Path] = {}
@@ -68,7 +70,8 @@ def answers(runs: dict[str, Run], case: PreparedCase, mean: float) -> Iterator[t
                 made.setdefault(label, path)
     for label, path in made.items():
         yield label, torch.from_numpy(np.ascontiguousarray(read_volume(path).data, dtype=np.float32))
-    yield "nothing", torch.full_like(measured, mean)
+    yield "nothing: its mean", torch.full_like(measured, mean)
+    yield "nothing: zeros", torch.zeros_like(measured)
 
 
 def truth(case: PreparedCase, classes: Classes) -> Tensor:
@@ -169,7 +172,29 @@ def table(rows: list[Row], classes: Classes) -> str:
                 values = np.array([v for v in all_ if np.isfinite(v)])
                 cells.append(f"{spread(values)} (n = {len(values)})")
         lines.append(f"| {method} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *losses(rows, classes)]) + "\n"
+
+
+def losses(rows: list[Row], classes: Classes) -> Iterator[str]:
+    """How much Dice each stand-in costs, person by person; Holm's correction over the stand-ins of a class."""
+    methods = [method for method in dict.fromkeys(row.method for row in rows) if method != "measured"]
+    yield "| class | in the place of the target | people | Dice less that of measured [95 %] | p (Holm) |"
+    yield "|---|---|---:|---:|---:|"
+    for name in classes:
+        found = {
+            method: {r.case: r.value for r in rows if (r.method, r.region, r.metric) == (method, name, "Dice")}
+            for method in ("measured", *methods)
+        }
+        changes = [paired(found["measured"], found[method]) for method in methods]
+        for method, change, p in zip(methods, changes, holm([c.p for c in changes]), strict=True):
+            ends = f" [{change.interval.low:+.4f}, {change.interval.high:+.4f}]" if change.interval else ""
+            yield f"| {name} | {method} | {change.n} | {change.mean:+.4f}{ends} | {p:.3f} |"
+
+
+def mean(rows: list[Row]) -> Row:
+    """One row of several seeds; a seed that has no number does not count."""
+    values = [row.value for row in rows if np.isfinite(row.value)]
+    return replace(rows[0], value=float(np.mean(values)) if values else float("nan"))
 
 
 def by_fold(words: list[str]) -> list[dict[str, Run]]:
@@ -180,7 +205,10 @@ def by_fold(words: list[str]) -> list[dict[str, Run]]:
         fold = found.setdefault((run.dataset.digest(), run.recipe.task, run.split), {})
         called = run.recipe.method if name == folder.name else name
         if called in fold:
-            raise InputError(f"{run.folder}: {called} is given twice for one fold; give runs of one seed")
+            raise InputError(
+                f"{run.folder}: {called} is given twice for one fold; give runs of one seed, and NAME=RUN where "
+                "two recipes have one method"
+            )
         fold[called] = run
     return list(found.values())
 
@@ -197,12 +225,15 @@ def codes(words: str) -> list[int]:
 def main(words: list[str], out: Path, classes: Classes, steps: int, patch: int, seeds: int) -> str:
     if not classes:
         raise RecipeError("name at least one class: lesion=6")
-    found: dict[tuple[str, str, str, str], dict[int, Row]] = {}
+    found: dict[tuple[str, str, str, str], list[Row]] = {}
+    people: dict[str, str] = {}
     for runs in by_fold(words):
+        run = next(iter(runs.values()))
+        people |= {name: run.dataset.case(name).subject for name in run.split.test}
         for seed in range(seeds):
             for row in judged(runs, classes, steps, patch, seed):
-                found.setdefault((row.case, row.method, row.region, row.metric), {})[seed] = row
-    rows = over_seeds(found)
+                found.setdefault((row.case, row.method, row.region, row.metric), []).append(row)
+    rows = by_subject(map(mean, found.values()), people)
     text = table(rows, classes)
     write_rows(out / "segmentation.csv", rows)
     write_text(out / "segmentation.md", text)

@@ -177,10 +177,10 @@ def test_a_segmenter_is_asked_about_everything_in_the_targets_place(
     segmentation = script("segmentation", monkeypatch)
     # Head against air: even a short training finds it.
     text = segmentation["main"]([str(run)], tmp_path, {"head": list(range(1, 13))}, 25, 32, 1)
-    methods = ("measured", "identity", "mean", "regression", "nothing")
-    assert [line.split(" | ")[0] for line in text.splitlines()[2:]] == [
-        f"| {m}" for m in sorted(methods, key=methods.index)
-    ]
+    methods = ("measured", "identity", "mean", "regression", "nothing: its mean", "nothing: zeros")
+    table, losses = text.split("\n\n")
+    assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == [f"| {m}" for m in methods]
+    assert [line.split(" | ")[1] for line in losses.splitlines()[2:]] == list(methods[1:])
     dice = {r.method: r.value for r in read_rows(tmp_path / "segmentation.csv") if r.metric == "Dice"}
     assert dice["measured"] > 0.5
 

@@ -7,7 +7,7 @@ from transmodal import registry
 from transmodal.data.batch import Batch
 from transmodal.data.task import Task
 from transmodal.errors import RecipeError
-from transmodal.nn.cagr import RolledConv
+from transmodal.nn.cagr import RolledConv, Router
 from transmodal.nn.resunet import ResUNet
 
 TASK = Task(sources=("T1w", "T2w"), targets=("PDw",))
@@ -98,6 +98,29 @@ def test_the_plug_in_rolls_the_generator_of_pix2pix():
     assert rolled(both) == ["encoders.1.1", "encoders.2.1", "decoders.0.1.1", "decoders.1.1.1"]
     assert rolled(build(backbone="pix2pix", depth=4, upsample="resize"))[-1] == "decoders.2.1.1", "the head stays"
     assert method.translate(batch()).shape == plain.translate(batch()).shape
+
+
+def test_sources_apart_in_the_first_layer_and_a_wider_scale():
+    apart = build(modality_stem=True)
+    assert apart.generator.stem.groups == 2
+    with pytest.raises(RecipeError, match="2 sources cannot have equal shares"):
+        build(modality_stem=True, width=9)
+    routers = (module for module in build(max_scale=2.0).generator.modules() if isinstance(module, Router))
+    router = next(routers).eval()
+    torch.nn.init.zeros_(router.scale.weight)
+    torch.nn.init.zeros_(router.scale.bias)
+    assert torch.equal(router(torch.rand(2, 8, 5, 5))[1], torch.ones(2, 4))
+
+
+def test_a_path_that_cannot_roll_is_refused_before_training():
+    with pytest.raises(RecipeError, match="path = 'planes' cannot roll with roll_mode = 'shift'"):
+        build(path="planes")
+
+
+def test_attention_in_volumes_is_three_wide():
+    task = Task(sources=("T1w", "T2w"), targets=("PDw",), spatial=3)
+    assert registry.build("aginet", task, SMALL).generator.bottleneck.first.attention.conv.kernel_size == (3, 3, 3)
+    assert build().generator.bottleneck.first.attention.conv.kernel_size == (5, 5)
 
 
 def test_groups_that_a_layer_cannot_have_are_told_while_training():

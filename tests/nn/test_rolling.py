@@ -214,12 +214,14 @@ def test_the_choice_is_always_possible():
         assert choose(x, weight, mode=mode, axis=axis, stride=stride) in possible(mode, axis, stride)
 
 
-def test_planted_shifts_are_found_by_shift_and_not_by_circular():
+@pytest.mark.parametrize("seed", [5, 15, 25])
+def test_planted_shifts_are_found_by_shift_and_not_by_circular(seed):
     """Only offsets are learnt, from near 0; the second input was displaced by (1, -1)."""
     found = {}
     for mode in ("shift", "circular"):
-        smooth = functional.interpolate(numbers(4, 2, 8, 8, seed=5), (32, 32), mode="bicubic", align_corners=True)
-        weight = numbers(3, 2, 3, 3, seed=6)
+        coarse = numbers(4, 2, 8, 8, seed=seed)
+        smooth = functional.interpolate(coarse, (32, 32), mode="bicubic", align_corners=True)
+        weight = numbers(3, 2, 3, 3, seed=seed + 1)
         target = functional.conv2d(smooth, weight, padding=1)[..., 4:-4, 4:-4]
         x = smooth.clone()
         x[:, 1] = smooth[:, 1].roll((1, -1), (1, 2))
@@ -238,7 +240,35 @@ def test_planted_shifts_are_found_by_shift_and_not_by_circular():
         found["shift"][0], torch.tensor([[0.0, 0.0], [1.0, -1.0]], dtype=torch.float64), rtol=0, atol=0.02
     )
     assert found["shift"][1] < 1e-3
-    assert found["circular"][1] > 100 * found["shift"][1]
+    unmoved = (functional.conv2d(x, weight, padding=1)[..., 4:-4, 4:-4] - target).square().mean().item()
+    assert 0.5 * unmoved < found["circular"][1] < unmoved
+
+
+@pytest.mark.parametrize("axis", ["in", "out"])
+@pytest.mark.parametrize("spatial", [2, 3])
+def test_features_and_kernels_agree_beyond_one_voxel(spatial, axis):
+    x, weight, offset, scale = made(spatial)
+    offset = 1.95 * offset / offset.abs().max()
+    assert offset.abs().max() > 1
+    one, two = (
+        rolled_conv(x, weight, offset, scale, axis=axis, reach=2, path=path) for path in ("features", "kernel")
+    )
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-10)
+
+
+def test_features_at_rest_are_an_ordinary_convolution_bit_for_bit():
+    x, weight, offset, scale = (v.float() for v in made(2))
+    y = rolled_conv(x, weight, offset * 0, torch.ones_like(scale), path="features")
+    assert torch.equal(y, functional.conv2d(x, weight, padding=1))
+
+
+@pytest.mark.parametrize(("mode", "path"), [("shift", "kernel"), ("shift", "features"), ("zero", "planes")])
+def test_the_answer_has_the_precision_of_the_features(mode, path):
+    x, weight, offset, scale = (v.float() for v in made(2))
+    y = rolled_conv(x.bfloat16(), weight.bfloat16(), offset, scale, mode=mode, path=path)
+    assert y.dtype == torch.bfloat16
+    exact = rolled_conv(x, weight, offset, scale, mode=mode, path=path)
+    assert (y.float() - exact).abs().max() < 0.03 * exact.abs().max()
 
 
 @pytest.mark.parametrize(("channels", "groups"), [(64, 8), (12, 3), (32, 8)])

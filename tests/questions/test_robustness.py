@@ -61,12 +61,16 @@ def test_the_first_source_can_be_moved_and_identity_pays(aligned: Path, tmp_path
     assert changed == {"identity": True, "mean": False, "plain": True}
 
 
-def test_a_run_trained_on_moved_data_says_so(table: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_trained_on_moved_data_says_so_and_is_no_fold_of_another(
+    aligned: Path, table: dict[str, Any], tmp_path: Path
+) -> None:
     data = {**table["data"], "sources": ["T1w", "FA"], "targets": ["T2w"]}
     sampling = {**table["sampling"], "misalign": {"size": 2}}
     train(make_recipe({**table, "data": data, "sampling": sampling}), tmp_path / "run", device="cpu")
     text = robustness([str(tmp_path / "run")], tmp_path / "out", sizes=(0, 1), draws=1, device="cpu")
     assert "| regression (trained on translation 2) | 1 |" in text
+    with pytest.raises(RecipeError, match="another method, or trained on data that were moved otherwise"):
+        robustness([f"one={aligned}", f"one={tmp_path / 'run'}"], tmp_path / "out", device="cpu")
 
 
 def test_every_method_sees_the_same_moves(run: Path) -> None:

@@ -23,7 +23,7 @@ docs/methods/aginet.md says, line by line, what is published and what is our rea
 """
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -60,6 +60,7 @@ class AGINet(nn.Module):
         upsample: of the U-Net of ``pix2pix``: ``transpose`` as published, whose decoders stay as they are because
             a transposed convolution is not rolled, or ``resize``, whose decoders are rolled as well.
         output: ``tanh`` for targets in [-1, 1], ``linear`` for z-scores.
+        modality_stem: whether each source has channels of its own after the first layer of the resunet.
         replace: which convolutions: those of the residual blocks on the way down, up, at the bottom, or all;
             of the other backbones all but the first and the last layer. ``none`` leaves the plain backbone.
         groups: n, of channels.
@@ -69,9 +70,10 @@ class AGINet(nn.Module):
         group_axis: whether input or output channels of a kernel are grouped.
         max_offset: bound of |Δ| in voxels of the layer's input.
         attention_pool: what the attention averages over: channels (``spatial``) or space (``channel``).
-        attention_kernel: width of its convolution.
+        attention_kernel: width of its convolution of places; 0 for 5 in slices and 3 in volumes.
         shuffled: whether a group's attention sees the others.
         scaled: whether λ is learnt; else it is 1.
+        max_scale: bound of λ, which starts at half of it.
         router_dropout: of the router's features, in training.
         path: how rolled convolutions are computed.
         l1_weight: λ₁.
@@ -99,6 +101,7 @@ class AGINet(nn.Module):
         norm: Norm = "instance",
         upsample: Upsample = "transpose",
         output: Output = "tanh",
+        modality_stem: bool = False,
         replace: Replace = "all",
         groups: int = 4,
         attention: bool = True,
@@ -107,9 +110,10 @@ class AGINet(nn.Module):
         group_axis: Axis = "in",
         max_offset: float = 1.0,
         attention_pool: Pool = "spatial",
-        attention_kernel: int = 5,
+        attention_kernel: int = 0,
         shuffled: bool = True,
         scaled: bool = True,
+        max_scale: float = 1.0,
         router_dropout: float = 0.2,
         path: Path = "auto",
         l1_weight: float = 100.0,
@@ -123,12 +127,16 @@ class AGINet(nn.Module):
         self.l1_weight, self.gan_weight = l1_weight, gan_weight
         how = Rolling(
             groups=groups, attention=attention, rolling=rolling, mode=roll_mode, axis=group_axis,
-            max_offset=max_offset, pool=attention_pool, kernel=attention_kernel, shuffled=shuffled, scaled=scaled,
+            max_offset=max_offset, pool=attention_pool, kernel=attention_kernel or {2: 5, 3: 3}[task.spatial],
+            shuffled=shuffled, scaled=scaled, max_scale=max_scale,
             dropout=router_dropout, path=path,
         )  # fmt: skip
         if backbone != "resunet" and replace not in ("all", "none"):
             raise ValueError(f"replace = {replace!r}: only the resunet has such a part; give 'all' or 'none'")
-        self.generator = _network(task, backbone, width, depth, norm, upsample, output)
+        parts = len(task.sources) if modality_stem else 1
+        self.generator = _network(
+            task, backbone, depth, upsample, parts, width=width, norm_kind=norm, output=output
+        )
         self.replaced = tuple(roll(self.generator, how, _which(self.generator, replace)))
         self.doubts = doubts(self.generator, how, norm)
         self.critic = (
@@ -169,25 +177,14 @@ class AGINet(nn.Module):
 
 
 def _network(
-    task: Task, backbone: Backbone, width: int, depth: int, norm: Norm, upsample: Upsample, output: Output
+    task: Task, backbone: Backbone, depth: int, upsample: Upsample, parts: int, **common: Any
 ) -> ResUNet | UNetGenerator | ResNetGenerator:
-    cin, cout, spatial = task.in_channels, task.out_channels, task.spatial
+    ends, common = (task.in_channels, task.out_channels), {"spatial": task.spatial, **common}
     if backbone == "resunet":
-        return ResUNet(cin, cout, spatial=spatial, depth=depth, width=width, norm_kind=norm, output=output)
+        return ResUNet(*ends, depth=depth, stem_groups=parts, **common)
     if backbone == "pix2pix":
-        return init.normal(
-            UNetGenerator(
-                cin,
-                cout,
-                spatial=spatial,
-                depth=depth,
-                width=width,
-                norm_kind=norm,
-                upsample=upsample,
-                output=output,
-            )
-        )
-    return init.normal(ResNetGenerator(cin, cout, spatial=spatial, width=width, norm_kind=norm, output=output))
+        return init.normal(UNetGenerator(*ends, depth=depth, upsample=upsample, **common))
+    return init.normal(ResNetGenerator(*ends, **common))
 
 
 def _which(network: nn.Module, replace: Replace) -> Callable[[str, nn.Module], bool]:

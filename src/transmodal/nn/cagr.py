@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from transmodal.nn.convnd import Norm, conv
 from transmodal.nn.precision import full_precision
-from transmodal.nn.rolling import Axis, Mode, Path, rolled_conv, shuffle
+from transmodal.nn.rolling import Axis, Mode, Path, possible, rolled_conv, shuffle
 
 Pool = Literal["spatial", "channel"]
 
@@ -43,6 +43,7 @@ class Rolling:
         kernel: width of the attention's convolution of places.
         shuffled: whether the attention of a group sees the others.
         scaled: whether λ is learnt; else it is 1.
+        max_scale: bound of λ, which starts at half of it.
         dropout: of the router's features, in training.
         path: how rolled convolutions are computed.
     """
@@ -57,14 +58,19 @@ class Rolling:
     kernel: int = 5
     shuffled: bool = True
     scaled: bool = True
+    max_scale: float = 1.0
     dropout: float = 0.2
     path: Path = "auto"
 
     def __post_init__(self) -> None:
-        if self.groups < 1 or not self.max_offset > 0 or self.kernel % 2 == 0:
+        if self.groups < 1 or not self.max_offset > 0 or not self.max_scale > 0 or self.kernel % 2 == 0:
             raise ValueError(
-                f"groups = {self.groups}, max_offset = {self.max_offset}, kernel = {self.kernel}: "
-                "at least 1, above 0, and odd"
+                f"groups = {self.groups}, max_offset = {self.max_offset}, max_scale = {self.max_scale}, "
+                f"attention_kernel = {self.kernel}: at least 1, above 0, above 0, and odd"
+            )
+        if self.path != "auto" and self.path not in possible(self.mode, self.axis, 1):
+            raise ValueError(
+                f"path = {self.path!r} cannot roll with roll_mode = {self.mode!r}, group_axis = {self.axis!r}"
             )
 
 
@@ -128,14 +134,23 @@ class Router(nn.Module):
         groups: how many offsets and scales.
         max_offset: |Δ| stays below it.
         dropout: of the pooled features.
-        scaled: whether λ in (0, 1) is learnt, from about ½; else it is 1.
+        scaled: whether λ is learnt, from about half of ``max_scale``; else it is 1.
+        max_scale: λ stays below it.
     """
 
     def __init__(
-        self, spatial: int, channels: int, groups: int, *, max_offset: float, dropout: float, scaled: bool
+        self,
+        spatial: int,
+        channels: int,
+        groups: int,
+        *,
+        max_offset: float,
+        dropout: float,
+        scaled: bool,
+        max_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.groups, self.spatial, self.max_offset = groups, spatial, max_offset
+        self.groups, self.spatial, self.max_offset, self.max_scale = groups, spatial, max_offset, max_scale
         self.depthwise = conv(spatial, channels, channels, 3, padding=1, bias=False, groups=channels)
         self.norm = nn.LayerNorm(channels)
         self.dropout = nn.Dropout(dropout)
@@ -150,10 +165,12 @@ class Router(nn.Module):
         """Δ in voxels, and λ."""
         with full_precision(x):
             features = functional.relu(self.norm(self.depthwise(x.float()).movedim(1, -1)))
-            pooled = self.dropout(features.flatten(1, -2).mean(dim=1))
-            offset = self.max_offset * functional.softsign(self.offset(pooled)).unflatten(1, (self.groups, -1))
-            scale = offset.new_ones(offset.shape[:2]) if self.scale is None else torch.sigmoid(self.scale(pooled))
-        return offset, scale
+            pooled = features.flatten(1, -2).mean(dim=1)
+            moved = self.offset(self.dropout(pooled)).unflatten(1, (self.groups, -1))
+            offset = self.max_offset * functional.softsign(moved)
+            if self.scale is None:
+                return offset, offset.new_ones(offset.shape[:2])
+            return offset, self.max_scale * torch.sigmoid(self.scale(self.dropout(pooled)))
 
 
 class RolledConv(nn.Module):
@@ -198,6 +215,7 @@ class RolledConv(nn.Module):
             Router(
                 spatial, cin, groups,
                 max_offset=rolling.max_offset, dropout=rolling.dropout, scaled=rolling.scaled,
+                max_scale=rolling.max_scale,
             )
             if rolling.rolling
             else None
@@ -267,9 +285,7 @@ def doubts(network: nn.Module, rolling: Rolling, norm: Norm) -> list[str]:
     widths = [layer.weight.shape[1 if rolling.axis == "in" else 0] for layer in layers]
     if fewer := sorted({(n, math.gcd(n, rolling.groups)) for n in widths if n % rolling.groups}):
         said = ", ".join(f"{own} of {channels}" for channels, own in fewer)
-        found.append(
-            f"groups = {rolling.groups} does not divide the channels of some layers; they have: {said}"
-        )
+        found.append(f"groups = {rolling.groups} does not divide the channels of some layers; they have: {said}")
     attended = {(layer.weight.shape[1], math.gcd(layer.weight.shape[1], rolling.groups)) for layer in layers}
     few = sorted((channels, own) for channels, own in attended if channels // own < own)
     if few and rolling.attention and rolling.shuffled:

@@ -42,11 +42,12 @@ class ResUNet(nn.Module):
     Args:
         cin: channels in.
         cout: channels out.
-        spatial: number of spatial axes; each a multiple of ``2 ** depth``.
+        spatial: number of spatial axes; each a multiple of ``2 ** depth``, and longer.
         depth: how often the grid is halved.
         width: channels at full size; doubled by each step down.
         norm_kind: normalisation; ``instance`` has a learnt scale and shift.
         output: the last layer.
+        stem_groups: of the first layer: channels that come from a part of the input each.
     """
 
     def __init__(
@@ -59,10 +60,15 @@ class ResUNet(nn.Module):
         width: int = 64,
         norm_kind: Norm = "instance",
         output: Output = "tanh",
+        stem_groups: int = 1,
     ) -> None:
         super().__init__()
         if depth < 1:
             raise ValueError(f"a U-Net of depth {depth} does not go down at all; give at least 1")
+        if cin % stem_groups or width % stem_groups:
+            raise ValueError(
+                f"width = {width}: {stem_groups} sources cannot have equal shares of it in the first layer"
+            )
         self.multiple = 2**depth
         widths = [width * 2**level for level in range(depth + 1)]
         steps = list(pairwise(widths))
@@ -70,7 +76,7 @@ class ResUNet(nn.Module):
         def block(before: int, after: int) -> nn.Module:
             return ResidualBlock(spatial, before, after, norm_kind)
 
-        self.stem = conv(spatial, cin, width, 3, padding=1)
+        self.stem = conv(spatial, cin, width, 3, padding=1, groups=stem_groups)
         self.encoder = nn.ModuleList([block(w, w) for w in widths[:-1]])
         self.down = nn.ModuleList([conv(spatial, a, b, 2, stride=2) for a, b in steps])
         self.bottleneck = block(widths[-1], widths[-1])

@@ -226,7 +226,7 @@ def _by_planes(
         batch, -1, *[1] * (2 * spatial)
     )
     axes = [1, *range(2 + spatial, 2 + 2 * spatial)]
-    y = torch.tensordot(planes, weight.to(planes.dtype), dims=(axes, [1, *range(2, 2 + spatial)]))
+    y = torch.tensordot(planes.to(x.dtype), weight.to(x.dtype), dims=(axes, [1, *range(2, 2 + spatial)]))
     return cast(Tensor, y.movedim(-1, 1))
 
 

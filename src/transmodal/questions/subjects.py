@@ -11,6 +11,7 @@ from transmodal.inference.model import load_model
 from transmodal.inference.synthesize import pick_device
 from transmodal.methods._method import Method
 from transmodal.reporting.tables import FLOORS
+from transmodal.schema import plain
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,17 @@ def open_subject(word: str, device: str) -> Subject:
     if not run.split.test:
         raise InputError(f"{path}: its split has no test case; train it on more cases")
     model = load_model(run.folder / "model", pick_device(device))
+    return Subject(name or f"{run.recipe.method}{_regime(run)}", run, model.method)
+
+
+def _kind(run: Run) -> tuple[object, ...]:
+    return run.recipe.method, plain(run.recipe.arguments), _regime(run)
+
+
+def _regime(run: Run) -> str:
+    """How its training moved a source, if it did."""
     own = run.recipe.sampling.misalign
-    regime = f" (trained on {own.kind} {own.size:g})" if own.size else ""
-    return Subject(name or f"{run.recipe.method}{regime}", run, model.method)
+    return f" (trained on {own.kind} {own.size:g})" if own.size else ""
 
 
 def with_floors(subjects: list[Subject]) -> list[Subject]:
@@ -66,6 +75,14 @@ def check_same_ground(subjects: list[Subject]) -> None:
     tasks = {(s.run.recipe.data.sources, s.run.recipe.data.targets) for s in subjects}
     if len(tasks) > 1:
         raise RecipeError(f"the runs have different tasks ({sorted(tasks)}); compare runs of one task")
+    folds: dict[str, Subject] = {}
+    for subject in subjects:
+        first = folds.setdefault(subject.label, subject)
+        if _kind(subject.run) != _kind(first.run):
+            raise RecipeError(
+                f"{subject.run.folder}: is no fold of {first.run.folder}, which is called {subject.label}, too: "
+                "another method, or trained on data that were moved otherwise; give each its own NAME=FOLDER"
+            )
     cases: dict[str, tuple[Subject, PreparedCase]] = {}
     seen: set[tuple[str, str]] = set()
     for subject in subjects:
