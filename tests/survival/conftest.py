@@ -1,10 +1,9 @@
-"""How many hostile files were tried, for benchmarks/hostile.py."""
+"""Ends with a line of what was gone through, which benchmarks/hostile.py and benchmarks/kills.py are run for."""
 
 import pytest
-from hostility import TRIED
+from tally import TALLY
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if TRIED:
-        count = sum(TRIED.values())
-        terminalreporter.write_line(f"{count} hostile files: {TRIED['read']} read, {TRIED['refused']} refused")
+    if TALLY:
+        terminalreporter.write_line("; ".join(f"{name}: {count}" for name, count in TALLY.items()))

@@ -2,12 +2,12 @@
 
 import copy
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from tally import TALLY
 
 from transmodal.errors import TransmodalError
 
@@ -23,7 +23,6 @@ NASTY: list[Any] = [
     "../../evil", "/etc/passwd", "a\0b", "\ud800", 10**400, -1e-300,
     "os.path", "T1w", [], {}, [[]], {"a": {}}, [1] * 500, [None], [10**9, 10**9],
 ]  # fmt: skip
-TRIED: Counter[str] = Counter()
 CHANGES = st.lists(st.tuples(st.integers(0, 9999), st.integers(0, len(NASTY))), min_size=1, max_size=2)
 
 
@@ -52,6 +51,6 @@ def or_a_sentence(work: Callable[[], Any]) -> None:
     try:
         work()
     except TransmodalError:
-        TRIED["refused"] += 1
+        TALLY["hostile files refused"] += 1
     else:
-        TRIED["read"] += 1
+        TALLY["hostile files read"] += 1

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from transmodal.data.elements import check_elements
 from transmodal.data.formats import same_locale
+from transmodal.data.stacks import read_stack
 from transmodal.data.volume import read_volume
 from transmodal.errors import InputError
 
@@ -261,6 +262,13 @@ def test_a_damaged_slice_comes_to_an_end(tmp_path: Path) -> None:
     file.write_bytes(broken)
     with pytest.raises(InputError, match=r"1\.dcm"):
         read_volume(tmp_path / "series")
+
+
+def test_a_header_of_an_array_that_python_cannot_parse_is_a_sentence(tmp_path: Path) -> None:
+    text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3,\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+    with pytest.raises(InputError, match="cannot be read as an array"):
+        read_stack(tmp_path / "a.npy")
 
 
 def test_labels_beyond_32_bits_are_refused_and_not_wrapped(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 Each verb runs in a process of its own that kills itself at a chosen one of its operations on files (open to write,
 rename, remove, make a folder): these are the instants between which the folder differs. Instants are drawn with a
-seed. benchmarks/soak.py kills real commands by the clock, for as long as one likes.
+seed. benchmarks/kills.py does it for as long as one likes, with new chances, and every second time by the clock,
+so that writing itself is interrupted, and sometimes twice on end.
 """
 
 import json
@@ -12,6 +13,7 @@ import re
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tally import TALLY
 
 from transmodal.data.volume import read_volume
 from transmodal.evaluation.table import read_rows
@@ -30,6 +33,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIG
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link")
+SOAK = int(os.environ.get("TRANSMODAL_KILLS", 0))
+"""Kills of each verb in a soak; 0 in the test suite, where every verb has its own number."""
 _CHANGING = ("seconds", "Seconds", "price", "about", "seconds_per_volume", "environment")
 
 
@@ -76,11 +81,15 @@ class Verb:
         self.server, self.place = server, place
         self.report = place.parent / "report"
 
-    def __call__(self, *words: object, at: int = 0, limit: int = 0) -> int:
+    def __call__(self, *words: object, at: int = 0, after: float = 120, limit: int = 0) -> int:
+        """Run to the end, to the ``at``-th change, or for so many seconds."""
         own = ([str(word) for word in words], str(self.place), at, limit, str(self.report))
         process = self.server.Process(target=_work, args=own)
         process.start()
-        process.join(120)
+        process.join(after)
+        if after < 120:
+            process.kill()
+            process.join()
         assert process.exitcode is not None, "the command hangs"
         return int(process.exitcode)
 
@@ -148,20 +157,45 @@ def survive(
     """Run once undisturbed; then, from the same start, killed at some instants, and once more to its end."""
     start = verb.place.parent / "start"
     shutil.copytree(verb.place, start)
+    begin = time.monotonic()
     assert verb(*words) == 0, verb.said
+    seconds = time.monotonic() - begin
     changes, whole = int(verb.said), content(verb.place / out)
     assert changes > 3
-    for at in sorted(np.random.default_rng(seed).choice(np.arange(1, changes + 1), kills, replace=False)):
+    for death in deaths(changes, seconds, kills, seed):
         shutil.rmtree(verb.place)
         shutil.copytree(start, verb.place)
-        assert verb(*words, at=int(at)) == -signal.SIGKILL
-        check_whole(verb.place)
-        begun = (verb.place / out).is_dir() and any((verb.place / out).iterdir())
-        assert verb(*(again if begun else words)) == 0, (at, verb.said)
+        for how in death:
+            code = verb(*next_words(verb.place / out, words, again), **how)
+            assert code == -signal.SIGKILL or (code == 0 and "after" in how), verb.said
+            TALLY["commands killed"] += code != 0
+            check_whole(verb.place)
+            if code == 0:
+                break
+        else:
+            assert verb(*next_words(verb.place / out, words, again)) == 0, (death, verb.said)
         after = content(verb.place / out)
-        assert after.keys() == whole.keys(), (at, changes)
+        assert after.keys() == whole.keys(), (death, changes)
         for name, value in whole.items():
-            assert after[name] == value, (at, changes, name)
+            assert after[name] == value, (death, changes, name)
+        TALLY["finished all the same"] += 1
+
+
+def next_words(folder: Path, words: Sequence[object], again: Sequence[object]) -> Sequence[object]:
+    return again if folder.is_dir() and any(folder.iterdir()) else words
+
+
+def deaths(changes: int, seconds: float, kills: int, seed: int) -> list[list[dict[str, Any]]]:
+    """One after the other, what a command suffers before it may finish."""
+    chance = np.random.default_rng(None if SOAK else seed)
+    count = min(SOAK or kills, changes)
+    instants = sorted(chance.choice(np.arange(1, changes + 1), count, replace=False))
+    if not SOAK:
+        return [[{"at": int(at)}] for at in instants]
+    clocked = [{"after": float(chance.uniform(0, min(seconds, 100)))} for _ in instants]
+    mixed = ([{"at": int(at)}, clock] if number % 4 == 0 else [clock] if number % 2 else [{"at": int(at)}]
+             for number, (at, clock) in enumerate(zip(instants, clocked, strict=True)))  # fmt: skip
+    return list(mixed)
 
 
 def test_prepare(verb: Verb, cohort: Path) -> None:

@@ -98,7 +98,7 @@ def _array(path: Path) -> Shaped[np.ndarray, "C X Y Z"]:
     try:
         # Never a pickle: an array of objects is refused by numpy itself.
         values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as problem:
+    except Exception as problem:  # A header is Python source, and its parser raises whatever its tokens raise.
         raise InputError(f"{path}: cannot be read as an array of numbers ({problem}); save it again") from problem
     if values.dtype.kind not in "iufb":
         raise InputError(f"{path}: holds {values.dtype}, not real numbers")
