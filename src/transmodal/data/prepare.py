@@ -7,6 +7,7 @@ from typing import Any
 
 from transmodal.data import slabs
 from transmodal.data.bring import Brought, PrepareSettings, bring
+from transmodal.data.claim import claimed
 from transmodal.data.files import clear_leftovers, fingerprint, is_same, read_json, write_json
 from transmodal.data.fingerprint import FORMAT, collect
 from transmodal.data.layout import CaseFiles, find_cases, is_drawn
@@ -70,6 +71,7 @@ def prepare(
         InputError: the dataset or ``out`` cannot be used, or no case could be prepared.
         RecipeError: settings that name what the dataset does not have.
         PartialFailure: some cases failed; the others are usable.
+        Refused: another process is working in ``out``.
     """
     dataset, out = Path(dataset), Path(out)
     settings = settings or PrepareSettings()
@@ -83,8 +85,15 @@ def prepare(
         check(mask_tool)
         if settings.mask not in ("auto", "given"):
             raise RecipeError(f"--mask-tool and mask = {settings.mask!r}: give one of them")
+    with claimed(out):
+        slabs.check(cases, settings)
+        return _bring_all(cases, out, settings, workers, mask_tool, scheduler)
+
+
+def _bring_all(
+    cases: Sequence[CaseFiles], out: Path, settings: PrepareSettings, workers: int, mask_tool: str, scheduler: str
+) -> PreparedDataset:
     clear_leftovers(out)
-    slabs.check(cases, settings)
     jobs = [Job(case, out / "cases" / case.name, settings, mask_tool) for case in cases]
     finished = {job.case.name for job in jobs if _is_finished(job)}
     write_dataset(out, settings, [p.name for j in jobs if j.case.name in finished for p in j.parts])

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from transmodal.data.claim import claimed
 from transmodal.data.files import clear_leftovers, write_json
 from transmodal.data.modality import modality
 from transmodal.data.workers import mapper, return_freed_memory
@@ -73,6 +74,7 @@ def evaluate(
         InputError: nothing could be evaluated, or ``out`` cannot be written.
         RecipeError: a data range that is not above 0, or a dataset that needs ``target``.
         PartialFailure: some cases failed; the others are written.
+        Refused: another process is working in ``out``.
     """
     if data_range is not None and not 0 < data_range < float("inf"):
         raise RecipeError(f"data_range = {data_range}: give the width of the physical range, above 0")
@@ -82,38 +84,41 @@ def evaluate(
     extractor = extractor_of(way)
     found = find_pairs(prediction, reference, mask, target, labels)
     _warn(found)
-    outcomes = _judge_all(found.pairs, way, out, workers, scheduler)
-    failures = found.failures | {one.pair.case: one.problem for one in outcomes if one.problem}
-    done = [one.pair for one in outcomes if not one.problem]
-    passports = [one.passport for one in outcomes if one.passport is not None]
-    rows = [row for one in outcomes for row in one.rows]
-    people = shared({pair.case: pair.subject for pair in done})
-    if not rows:
-        raise InputError(_nothing(failures, prediction, reference))
-    rows += cohort(passports) if passports else []
-    write_rows(out / "evaluation.csv", rows)
-    settings = {
-        "prediction": str(prediction),
-        "reference": str(reference),
-        "mask": None if mask is None else str(mask),
-        "method": method,
-        "data_range": size,
-        "target": target,
-        "labels": None if labels is None else str(labels),
-        "features": None if extractor is None else extractor.origin,
-        "failures": failures,
-        "without_prediction": found.without_prediction,
-        **({"subjects": people} if people else {}),
-    }
-    write_summary(out / "evaluation.json", summarise(rows, people), settings)
-    if passport:
-        write_passport(out, passports, settings)
-    write_json(out / "report.json", manifest(done, out, method=method, target=target))
-    shutil.rmtree(out / FINISHED, ignore_errors=True)
-    if failures:
-        listed = "; ".join(failures.values())
-        raise PartialFailure(f"{len(failures)} of {len(failures) + len(done)} cases failed: {listed}", failures)
-    return rows
+    with claimed(out):
+        outcomes = _judge_all(found.pairs, way, out, workers, scheduler)
+        failures = found.failures | {one.pair.case: one.problem for one in outcomes if one.problem}
+        done = [one.pair for one in outcomes if not one.problem]
+        passports = [one.passport for one in outcomes if one.passport is not None]
+        rows = [row for one in outcomes for row in one.rows]
+        people = shared({pair.case: pair.subject for pair in done})
+        if not rows:
+            raise InputError(_nothing(failures, prediction, reference))
+        rows += cohort(passports) if passports else []
+        write_rows(out / "evaluation.csv", rows)
+        settings = {
+            "prediction": str(prediction),
+            "reference": str(reference),
+            "mask": None if mask is None else str(mask),
+            "method": method,
+            "data_range": size,
+            "target": target,
+            "labels": None if labels is None else str(labels),
+            "features": None if extractor is None else extractor.origin,
+            "failures": failures,
+            "without_prediction": found.without_prediction,
+            **({"subjects": people} if people else {}),
+        }
+        write_summary(out / "evaluation.json", summarise(rows, people), settings)
+        if passport:
+            write_passport(out, passports, settings)
+        write_json(out / "report.json", manifest(done, out, method=method, target=target))
+        shutil.rmtree(out / FINISHED, ignore_errors=True)
+        if failures:
+            listed = "; ".join(failures.values())
+            raise PartialFailure(
+                f"{len(failures)} of {len(failures) + len(done)} cases failed: {listed}", failures
+            )
+        return rows
 
 
 def _judge_all(pairs: Sequence[Pair], way: Way, out: Path, workers: int, scheduler: str) -> list[Outcome]:

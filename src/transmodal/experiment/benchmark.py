@@ -13,14 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from transmodal import progress
-from transmodal.data.files import check_folder
+from transmodal.data.claim import claimed
 from transmodal.data.prepare import prepare
 from transmodal.data.prepared import PreparedDataset, is_prepared
 from transmodal.errors import InputError, PartialFailure, RecipeError, TransmodalError
 from transmodal.experiment.budget import within_minutes
 from transmodal.experiment.compare import compare
 from transmodal.experiment.run import record_of
-from transmodal.experiment.suite import common_preparation, entrants, load_suite, recipes
+from transmodal.experiment.suite import Suite, common_preparation, entrants, load_suite, recipes
 from transmodal.experiment.train import train
 from transmodal.recipe import Recipe
 
@@ -53,10 +53,16 @@ def benchmark(
         InputError: no suite, recipe or data.
         RecipeError: a suite that cannot be fair: other tasks, folds or preparation.
         PartialFailure: some runs failed; the others are compared.
+        Refused: another process is working in ``out``.
     """
     suite, out = Path(suite), Path(out)
     settings = load_suite(suite, words)
     found = recipes(settings, suite)
+    with claimed(out):
+        return _run(settings, found, suite, out, device, workers)
+
+
+def _run(settings: Suite, found: dict[str, Recipe], suite: Path, out: Path, device: str, workers: int) -> str:
     prepared = _prepared(found, out, workers)
     found = {name: replace(own, data=replace(own.data, path=str(prepared))) for name, own in found.items()}
     data = PreparedDataset.open(prepared).digest()
@@ -88,7 +94,6 @@ def _prepared(found: Mapping[str, Recipe], out: Path, workers: int) -> Path:
     if len(paths) > 1 or not (data := paths.pop()):
         raise RecipeError("suite: say data = FOLDER_OR_TABLE once, for all recipes")
     settings = common_preparation(dict(found))
-    check_folder(out)
     if is_prepared(Path(data)):
         return Path(data)
     return prepare(Path(data), out / "prepared", settings, workers=workers).path

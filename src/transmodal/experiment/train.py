@@ -1,6 +1,7 @@
 """train(): from a recipe to a run's folder with a model that was judged against the floors."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from transmodal import progress, registry
+from transmodal.data.claim import claimed
 from transmodal.data.files import read_json
 from transmodal.data.intensity import IntensityFit, pool
 from transmodal.data.loader import Loader
@@ -70,11 +72,18 @@ def train(
     _better_side(recipe.training.monitor)
     _demand_weights(recipe)
     fabric = _fabric(recipe, chosen.type, own_rank())
+    with claimed(Path(out)) if fabric.is_global_zero else nullcontext():
+        return _train(recipe, Path(out), fabric, chosen, resume=resume, force=force, workers=workers)
+
+
+def _train(
+    recipe: Recipe, out: Path, fabric: Fabric, chosen: torch.device, *, resume: bool, force: bool, workers: int
+) -> str:
     if fabric.is_global_zero:
-        run = start(recipe, Path(out), resume=resume, force=force, workers=workers)
+        run = start(recipe, out, resume=resume, force=force, workers=workers)
     wait(fabric)
     if not fabric.is_global_zero:
-        run = open_run(Path(out))
+        run = open_run(out)
     memory = PeakMemory()
     learn(run, fabric, resume=resume)
     if not fabric.is_global_zero:

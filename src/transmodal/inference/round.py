@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transmodal import __version__, progress
 from transmodal.data import bids
+from transmodal.data.claim import claimed
 from transmodal.data.files import clear_leftovers, write_json
 from transmodal.data.layout import CaseFiles, find_cases
 from transmodal.data.workers import cores, mapper
@@ -106,9 +107,14 @@ def go_round(
     Raises:
         PartialFailure: some cases failed; the others are written.
         InputError: none could be done.
-        Refused: a guard refused all.
+        Refused: a guard refused all, or another process is working in ``out``.
     """
     stops = _stops(model, source, dataset, out, wish)
+    with claimed(out):
+        return _settle(_visit(model, stops, out, scheduler), dataset, out)
+
+
+def _visit(model: Model, stops: Sequence[Stop], out: Path, scheduler: str) -> list[Outcome]:
     clear_leftovers(out)
     if stops and stops[0].root is not None:
         name = f"Synthetic {', '.join(model.task.targets)} by {model.name}"
@@ -124,7 +130,7 @@ def go_round(
             outcomes.append(outcome)
     # Of workers that were lost.
     clear_leftovers(out)
-    return _settle(outcomes, dataset, out)
+    return outcomes
 
 
 def _stops(model: Model, source: Source, dataset: Path, out: Path, wish: Wish) -> list[Stop]:
