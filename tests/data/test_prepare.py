@@ -171,7 +171,7 @@ def test_output_folders_that_are_not_ours(heads, tmp_path):
     assert os.listdir(tmp_path / "mine") == ["thesis.txt"]
     with pytest.raises(InputError, match="is a file; give a folder"):
         prepare(table, tmp_path / "mine" / "thesis.txt")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="is a file where a folder is needed"):
         prepare(table, tmp_path / "mine" / "thesis.txt" / "out")
 
 
