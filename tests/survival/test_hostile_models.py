@@ -89,7 +89,9 @@ def test_a_model_chooses_no_module_to_import(model: Path, tmp_path: Path, monkey
         load_model(model)
 
 
-@pytest.mark.parametrize("arguments", [{"width": 10**6}, {"depth": 10**7}, {"width": 2**40}, {"width": -4}])
+@pytest.mark.parametrize(
+    "arguments", [{"width": 10**6}, {"width": 0}, {"depth": 10**7}, {"width": 2**40}, {"width": -4}]
+)
 def test_networks_of_any_size_are_refused_before_memory(model: Path, arguments: dict[str, int]) -> None:
     facts = read_json(model / "model.json")
     facts["arguments"] |= arguments

@@ -62,7 +62,12 @@ def check_networks(facts: Mapping[str, Any], task: Task, path: Path) -> None:
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal tensors, parameters
-        tensors, parameters = tensors + 1, parameters + (0 if parameter is None else parameter.numel())
+        numbers = None if parameter is None else parameter.numel()
+        if numbers == 0:
+            raise InputError(
+                f"{path.parent}/model.json: arguments = {facts['arguments']!r:.200} make empty layers"
+            )
+        tensors, parameters = tensors + 1, parameters + (numbers or 0)
         if tensors > MOST_TENSORS or parameters > MOST_PARAMETERS:
             raise InputError(
                 f"{path.parent}/model.json: arguments = {facts['arguments']!r:.200} make networks of more than "
