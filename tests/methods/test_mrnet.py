@@ -191,6 +191,7 @@ CHANGES = [
     {"mask_dual": "source"}, {"mask_dual": "site"}, {"mask_dual": "site", "mask_stages": ()},
     {"mask_refine": "none"}, {"mask_refine": "depthwise"}, {"mask_per_channel": True}, {"mask_count": 1},
     {"discarding": "mismatch"}, {"discarding": "raw"}, {"sparsity_rate": 0.5}, {"gan": "hinge"},
+    *({"encoder": "conv_pyramid", "fuse_stages": stages} for stages in ((1,), (2,), (3,), (1, 2, 3))),
     {"fuse_stages": (0, 1, 2, 3, 4)}, {"stages": 3, "fuse_stages": (1, 2), "mask_stages": (2,)},
 ]  # fmt: skip
 

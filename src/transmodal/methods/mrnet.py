@@ -158,6 +158,8 @@ class MRNet(nn.Module):
             mask_stages=mask_stages,
             dual=mask_dual,
         )
+        if isinstance(self.encoder, ConvPyramid):
+            self.encoder.cut(1 + max(self.generator.taps.values()))
         self.critic = (
             conditional_critic(task, width=critic_width, layers=critic_layers, norm_kind="instance")
             if gan_weight

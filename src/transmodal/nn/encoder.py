@@ -287,6 +287,10 @@ class ConvPyramid(nn.Module):
             layer = conv(2, before, after, 4, stride=2, padding=1, bias=False)
             self.stages.append(nn.Sequential(layer, norm(2, "instance", after, affine=True), nn.LeakyReLU(0.2)))
 
+    def cut(self, maps: int) -> None:
+        """Do without the maps after the first ``maps``, which nobody looks at and which could not learn."""
+        self.stages = self.stages[:maps]
+
     def forward(self, image: Float[Tensor, "B C X Y"]) -> list[FeatureMap]:
         """The maps of an image in [-1, 1], whose edges are multiples of 16."""
         found, x = [], image
