@@ -247,9 +247,9 @@ def test_what_cannot_be_rolled_is_left_alone():
     assert roll(odd, Rolling(), lambda name, layer: True) == []
 
 
-@pytest.mark.parametrize("wrong", [{"groups": 0}, {"max_offset": 0.0}, {"kernel": 4}])
+@pytest.mark.parametrize("wrong", [{"groups": 0}, {"max_offset": 0.0}, {"max_scale": 0.0}, {"kernel": 4}])
 def test_settings_make_sense(wrong):
-    with pytest.raises(ValueError, match="at least 1, above 0, and odd"):
+    with pytest.raises(ValueError, match="at least 1, above 0, above 0, and odd"):
         Rolling(**wrong)
 
 
