@@ -148,3 +148,26 @@ def test_weights_of_the_objective():
     heavy = dict(build(l1_weight=100.0, gan_weight=2.0).objectives(batch()))["generator"]
     torch.testing.assert_close(heavy["l1"], 100 * terms["l1"])
     torch.testing.assert_close(heavy["adversarial"], 2 * terms["adversarial"])
+
+
+def test_no_layer_starts_dead():
+    """After one backward pass every router and attention has a gradient; after one step every offset has moved."""
+    method = build(width=16, router_dropout=0.0)
+    layers = {name: module for name, module in method.generator.named_modules() if isinstance(module, RolledConv)}
+    offsets = {}
+    for name, layer in layers.items():
+        layer.router.register_forward_hook(
+            lambda *given, name=name: offsets.setdefault(name, []).append(given[2][0])
+        )
+    optimiser = torch.optim.Adam(method.generator.parameters(), 1e-3)
+    method.generator(batch().source).sub(batch().target).abs().mean().backward()
+    for name, layer in layers.items():
+        parts = (layer.router.offset, layer.router.scale, layer.router.depthwise, layer.attention.conv)
+        for part in parts:
+            gradient = part.weight.grad
+            assert torch.isfinite(gradient).all(), name
+            assert gradient.abs().max() > 0, name
+    optimiser.step()
+    method.generator(batch().source)
+    assert len(offsets) == len(layers)
+    assert all((after - before).abs().max() > 0 for before, after in offsets.values())

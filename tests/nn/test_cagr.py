@@ -187,13 +187,14 @@ def test_instance_norm_cancels_the_scale_of_output_groups():
     torch.testing.assert_close(norm(layer(x)), plain, atol=1e-5, rtol=0)
 
 
-def test_mixed_precision_is_close():
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_mixed_precision_is_close(dtype):
     torch.manual_seed(0)
     for settings in (Rolling(), Rolling(mode="circular"), Rolling(path="kernel")):
         layer = RolledConv(2, 16, 8, 3, settings, padding=1).eval()
         x = features()
         exact = layer(x)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", dtype):
             rough = layer(x)
         assert (rough.float() - exact).norm() < 2e-2 * exact.norm()
 
@@ -207,11 +208,32 @@ for settings in (Rolling(), Rolling(mode="circular")):
     print(explained.graph_count, explained.graph_break_count)
 """
 
+BATCHES = """
+import torch
+from torch._dynamo.testing import CompileCounter
+from transmodal.nn.cagr import RolledConv, Rolling
+for settings in (Rolling(), Rolling(path="kernel")):
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    layer = torch.compile(RolledConv(2, 16, 8, 3, settings, padding=1).eval(), backend=counter, fullgraph=True)
+    for batch in (2, 3, 5, 7, 3):
+        layer(torch.randn(batch, 16, 10, 9))
+    print(counter.frame_count)
+"""
+
 
 def test_one_graph_for_each_path_under_compile():
     """In a process of its own: the shape checks of the tests cannot be traced."""
     done = subprocess.run([sys.executable, "-c", GRAPHS], capture_output=True, text=True, timeout=300)
     assert done.stdout.split() == ["1", "0", "1", "0"], done.stderr
+
+
+def test_graphs_for_several_sizes_of_batches():
+    """At most two when features move, and one for each size by kernels."""
+    done = subprocess.run([sys.executable, "-c", BATCHES], capture_output=True, text=True, timeout=300)
+    features, kernels = map(int, done.stdout.split())
+    assert features <= 2, done.stderr
+    assert kernels <= 4, done.stderr
 
 
 def test_replacing_keeps_weights_shapes_and_everything_else():
