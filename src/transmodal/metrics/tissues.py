@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from transmodal.metrics.mae import mae
 from transmodal.metrics.metric import Metric
 from transmodal.metrics.region import check, chosen
 
@@ -60,7 +61,7 @@ def bone_dice(
 
 
 def _mae_in(tissue: str) -> Callable[..., float]:
-    def mae(
+    def mae_of_tissue(
         prediction: Float[Tensor, "1 X Y Z"],
         reference: Float[Tensor, "1 X Y Z"],
         mask: Bool[Tensor, "X Y Z"] | None = None,
@@ -68,9 +69,13 @@ def _mae_in(tissue: str) -> Callable[..., float]:
         check(prediction, reference, mask)
         inside = torch.ones_like(reference[0], dtype=torch.bool) if mask is None else mask
         where = tissues(reference, inside)[tissue]
-        return float((prediction[:, where] - reference[:, where]).abs().mean()) if bool(where.any()) else math.nan
+        return mae(prediction, reference, where) if bool(where.any()) else math.nan
 
-    return mae
+    return mae_of_tissue
+
+
+def _limits_of(tissue: str) -> Callable[[Tensor, Tensor | None], str]:
+    return lambda reference, mask: LIMITS[tissue]
 
 
 MAE_AIR, MAE_SOFT, MAE_BONE = (
@@ -82,7 +87,7 @@ MAE_AIR, MAE_SOFT, MAE_BONE = (
         best=0.0,
         needs_range=False,
         summary=f"mean absolute error where the reference shows {said} ({LIMITS[tissue]})",
-        detail=lambda reference, mask, words=LIMITS[tissue]: words,  # type: ignore[misc]
+        detail=_limits_of(tissue),
         hounsfield=True,
     )
     for tissue, said in (("air", "air"), ("soft", "soft tissue"), ("bone", "bone"))
@@ -96,6 +101,6 @@ BONE_DICE = Metric(
     best=1.0,
     needs_range=False,
     summary="overlap of what is above 250 HU",
-    detail=lambda reference, mask: LIMITS["bone"],
+    detail=_limits_of("bone"),
     hounsfield=True,
 )
