@@ -21,7 +21,7 @@ def head() -> Head:
 
 
 def of(image: Volume, where: Mask, name: str = "T1w") -> dict[str, np.ndarray]:
-    found = traits(image, where, fit(spec_for(name), image.data, where, name))
+    found = traits(image, where, fit(spec_for(name), image.at(where), name))
     return {group: np.array(found[group]) for group in GROUPS}
 
 

@@ -46,7 +46,7 @@ def looked(image: Volume, name: str) -> dict[str, Any]:
 
 
 def judged(image: Volume, name: str, profiles: Mapping[str, Profile], **more: Any) -> str:
-    norm = fit(spec_for(name), image.data, np.ones(image.grid.shape, dtype=bool), name)
+    norm = fit(spec_for(name), image.data.ravel(), name)
     return "; ".join(differences(name, looked(image, name), norm, profiles, **more))
 
 

@@ -202,8 +202,9 @@ def bring(
         if (share := float(here[where].mean())) < _MOST:
             warn(f"{image.name}: covers {share:.0%} of the mask; what it does not cover counts for nothing")
         source, within = (image, own[name]) if name in own else (out[name], where & here)
-        fits[name] = fit(spec, source.data, within, image.name)
-        facts[name] = describe(images[name].grid, source.data[:, within])
+        counted = source.at(within)
+        fits[name] = fit(spec, counted, image.name)
+        facts[name] = describe(images[name].grid, counted)
         facts[name]["traits"] = traits(source, within, fits[name])
     drawn = None if labels is None else resample_labels(labels, grid).data
     return Brought(out, where, drawn, fits, grid, seen, facts, moved)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from transmodal.data.grid import Grid
+from transmodal.data.percentiles import percentiles
 
 PERCENTILES = (0.5, 5.0, 50.0, 95.0, 99.5)
 FORMAT = "transmodal.fingerprint/2"
@@ -26,7 +27,7 @@ def describe(grid: Grid, values: Shaped[np.ndarray, "..."]) -> dict[str, Any]:
         "spacing": [round(s, 4) for s in grid.spacing],
         "shape": list(grid.shape),
         "orientation": grid.orientation,
-        "percentiles": [float(p) for p in np.percentile(values, PERCENTILES)],
+        "percentiles": [float(p) for p in percentiles(values, PERCENTILES)],
         "mean": float(values.mean(dtype=np.float64)),
         "sd": float(values.std(dtype=np.float64)),
     }

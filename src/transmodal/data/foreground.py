@@ -10,6 +10,7 @@ import SimpleITK
 from jaxtyping import Float
 from scipy import ndimage
 
+from transmodal.data.percentiles import percentiles
 from transmodal.data.volume import Volume
 from transmodal.errors import InputError
 from transmodal.shapes import Mask
@@ -32,7 +33,7 @@ def foreground(volume: Volume) -> Mask:
     Raises:
         InputError: nothing was found.
     """
-    values = volume.data.mean(axis=0, dtype=np.float32)
+    values = volume.grey()
     found = _above(values)
     if found.any():
         box = ndimage.find_objects(found.astype(np.uint8))[0]
@@ -59,7 +60,7 @@ def largest(mask: Mask) -> Mask:
 def _above(values: Float[np.ndarray, "X Y Z"]) -> Mask:
     if values.min() < _CT_BELOW:
         return np.asarray(values > _CT_BELOW)
-    low, high = np.percentile(values, (0.5, 99.5))
+    low, high = percentiles(values, (0.5, 99.5))
     if high <= low:
         low, high = float(values.min()), float(values.max())
     blank = _blank(values)

@@ -97,10 +97,10 @@ def _index_map(source: Grid, target: Grid) -> Affine:
     return np.linalg.solve(source.affine, target.affine)
 
 
-def _along(steps: Affine, axis: int, lines: list[np.ndarray]) -> Float[np.ndarray, "X Y Z"]:
-    """Source index along ``axis`` of every point of a lattice in the target."""
-    x, y, z = (steps[axis, i] * line for i, line in enumerate(lines))
-    return x[:, None, None] + y[None, :, None] + (z + steps[axis, 3])[None, None, :]
+def _along(steps: Affine, axis: int, lines: list[np.ndarray]) -> Float[np.ndarray, "#X #Y #Z"]:
+    """Source index along ``axis`` of every point of a lattice in the target; one long where it does not change."""
+    x, y, z = (step * (line if step else line[:1]) for step, line in zip(steps[axis, :3], lines, strict=True))
+    return np.asarray(x[:, None, None] + y[None, :, None] + (z + steps[axis, 3])[None, None, :])
 
 
 def _within(place: Float[np.ndarray, "X Y Z"], size: int) -> Shaped[np.ndarray, "X Y Z"]:

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Float32, Shaped
 
 from transmodal.data.modality import modality
+from transmodal.data.percentiles import percentiles
 from transmodal.errors import InputError, RecipeError, nearest
 
 KINDS = ("window", "percentile", "zscore")
@@ -149,26 +150,22 @@ class IntensityFit:
         return cls(**rest)
 
 
-def fit(
-    spec: IntensitySpec, values: Shaped[np.ndarray, "C X Y Z"], mask: Bool[np.ndarray, "X Y Z"], name: str
-) -> IntensityFit:
+def fit(spec: IntensitySpec, inside: Shaped[np.ndarray, " N"], name: str) -> IntensityFit:
     """Fit a spec to one image.
 
     Args:
         spec: how to normalise.
-        values: the image, in its own units.
-        mask: where values count.
+        inside: the values that count, in the image's own units.
         name: for messages.
 
     Raises:
         InputError: no voxel counts, or all that count have one value.
     """
-    inside = values[:, mask]
     if inside.size == 0:
         raise InputError(f"{name}: no voxel lies in the mask; check that mask and image cover the same place")
     if inside.min() == inside.max():
         raise InputError(
-            f"{name}: every voxel in the mask is {inside.flat[0]:g}, so there is no contrast; "
+            f"{name}: every voxel in the mask is {inside[0]:g}, so there is no contrast; "
             "check the image and the mask"
         )
     if spec.kind == "zscore":
@@ -176,7 +173,7 @@ def fit(
         return IntensityFit("zscore", mean, sd)
     low, high = spec.low, spec.high
     if spec.kind == "percentile":
-        low, high = (float(p) for p in np.percentile(inside, (spec.low, spec.high)))
+        low, high = (float(p) for p in percentiles(inside, (spec.low, spec.high)))
         if low == high:
             raise InputError(
                 f"{name}: its {spec.low:g} and {spec.high:g} percentiles in the mask are both {low:g}; "

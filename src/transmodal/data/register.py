@@ -219,7 +219,7 @@ def _level(fixed: Any, moving: Any, mask: Any, start: Any, level: int) -> tuple[
 
 def _coarse(image: Volume) -> Volume:
     """One channel on cubes of ``_MM``, with axes as they are."""
-    one = Volume(image.data.mean(axis=0, keepdims=True, dtype=np.float32), image.grid, image.name)
+    one = Volume(image.grey()[None], image.grid, image.name)
     return resample(one, image.grid.with_spacing((_MM, _MM, _MM)))
 
 

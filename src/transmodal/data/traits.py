@@ -7,11 +7,12 @@ quantity and the sizes in mm, they stay the same when the scan's scale or offset
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from scipy import ndimage
 from scipy.stats import rankdata
 
 from transmodal.data.intensity import IntensityFit
+from transmodal.data.percentiles import percentiles
 from transmodal.data.volume import Volume
 from transmodal.shapes import Mask
 
@@ -49,23 +50,28 @@ def traits(image: Volume, where: Mask, fit: IntensityFit) -> dict[str, Any]:
         standard deviations; ``outline`` and ``profile``, how much foreground and of which mean rank lies in each
         sixth of each axis; ``size``, log of the box in mm.
     """
-    values = image.data.mean(axis=0, dtype=np.float32)
+    spacing = image.grid.spacing
+    steps = [max(1, min(round(_COARSE_MM / s), n)) for s, n in zip(spacing, where.shape, strict=True)]
+    litres = float(where.sum() * np.prod(spacing) / 1e6)
+    box = _whole_blocks(where, steps)
+    values, where = image.grey()[box], where[box]
     inside = values[where]
-    low, high = (float(p) for p in np.percentile(inside, (0.5, 99.5)))
-    scaled = (np.clip(values, low, high) - low) / np.float32(high - low or 1.0)
+    low, high = (float(p) for p in percentiles(inside, (0.5, 99.5)))
+    scaled = np.clip(values, low, high)
+    scaled -= low
+    scaled /= high - low or 1.0
     physical = fit.kind == "window"
     seen = fit.apply(inside) if physical else 2 * scaled[where] - 1
-    spacing = image.grid.spacing
-    mask, coarse, step = _coarse(scaled, where, spacing)
+    mask, coarse, step = _coarse(scaled, where, steps, spacing)
     ranks = rankdata(coarse[mask]) / mask.sum()
     depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=step)[1:-1, 1:-1, 1:-1]
     relative = depth / depth.max()
     core = mask & (relative > _CORE)
     core = core if core.sum() >= _FEW else mask
     outline, profile = _along_axes(mask, ranks)
-    found = {
+    found: dict[str, Any] = {
         "core": _curve(coarse[core]),
-        "levels": np.percentile(seen, _LEVEL_PERCENTILES),
+        "levels": percentiles(seen, _LEVEL_PERCENTILES),
         "depths": _by_depth(relative[mask], ranks),
         "texture": _texture(coarse, mask, core, step),
         "detail": _detail(scaled, where),
@@ -74,16 +80,20 @@ def traits(image: Volume, where: Mask, fit: IntensityFit) -> dict[str, Any]:
         "size": np.log(np.multiply(mask.shape, step)),
     }
     numbers = {name: np.round(np.ravel(group), 4).astype(float).tolist() for name, group in found.items()}
-    litres = float(where.sum() * np.prod(spacing) / 1e6)
     return {"spacing": [round(s, 4) for s in spacing], "litres": litres, "window": physical, **numbers}
 
 
+def _whole_blocks(where: Mask, steps: list[int]) -> tuple[slice, ...]:
+    """The box of a mask, widened to whole blocks counted from the first voxel of the image."""
+    (box,) = ndimage.find_objects(where.astype(np.uint8))
+    return tuple(slice(s.start // n * n, -(-s.stop // n) * n) for s, n in zip(box, steps, strict=True))
+
+
 def _coarse(
-    values: Float[np.ndarray, "X Y Z"], where: Mask, spacing: tuple[float, float, float]
+    values: Float[np.ndarray, "X Y Z"], where: Mask, steps: list[int], spacing: tuple[float, float, float]
 ) -> tuple[Bool[np.ndarray, "I J K"], Float[np.ndarray, "I J K"], tuple[float, ...]]:
     """Mask and values in blocks of about 3 mm, cut to the mask's box, and the edges of a block in mm."""
-    steps = [max(1, min(round(_COARSE_MM / s), n)) for s, n in zip(spacing, values.shape, strict=True)]
-    mask = _blocks(where.astype(np.float32), steps) > 0.5
+    mask = _blocks(where, steps) > 0.5
     if not mask.any():
         steps, mask = [1, 1, 1], where
     (box,) = ndimage.find_objects(mask.astype(np.uint8))
@@ -91,18 +101,18 @@ def _coarse(
     return mask[box], _blocks(values, steps)[box], size
 
 
-def _blocks(values: Float[np.ndarray, "X Y Z"], steps: list[int]) -> Float[np.ndarray, "I J K"]:
+def _blocks(values: Shaped[np.ndarray, "X Y Z"], steps: list[int]) -> Float[np.ndarray, "I J K"]:
     counts = [n // step for n, step in zip(values.shape, steps, strict=True)]
     cut = values[tuple(slice(0, count * step) for count, step in zip(counts, steps, strict=True))]
     split = [n for pair in zip(counts, steps, strict=True) for n in pair]
-    return np.asarray(cut.reshape(split).mean(axis=(1, 3, 5)))
+    return np.asarray(cut.reshape(split).mean(axis=(1, 3, 5), dtype=np.float32))
 
 
 def _curve(values: Float[np.ndarray, " N"]) -> Float[np.ndarray, " Q"]:
     """Quantiles in interquartile ranges from the median."""
-    middle, lower, upper = np.percentile(values, (50, 25, 75))
+    middle, lower, upper = percentiles(values, (50, 25, 75))
     spread = max(float(upper - lower), 1e-3)
-    return np.asarray(np.clip((np.percentile(values, _CORE_PERCENTILES) - middle) / spread, -_FAR, _FAR))
+    return np.asarray(np.clip((percentiles(values, _CORE_PERCENTILES) - middle) / spread, -_FAR, _FAR))
 
 
 def _by_depth(depth: Float[np.ndarray, " N"], ranks: Float[np.ndarray, " N"]) -> list[float]:
@@ -110,7 +120,7 @@ def _by_depth(depth: Float[np.ndarray, " N"], ranks: Float[np.ndarray, " N"]) ->
     found: list[float] = []
     for number in range(len(_EDGES)):
         here = ranks[layer == number]
-        found += [0.5] * 3 if len(here) < _FEW else [float(q) for q in np.percentile(here, (25, 50, 75))]
+        found += [0.5] * 3 if len(here) < _FEW else [float(q) for q in percentiles(here, (25, 50, 75))]
     return found
 
 

@@ -106,10 +106,9 @@ def predict(how: Translation, scan: Scan) -> Float32[np.ndarray, "Cout X Y Z"]:
     shape = (mask.shape[0], mask.shape[1], mask.shape[2])
     views = _views(how.sampling, settings)
     run = runner(method, settings.precision)
-    total = np.zeros((how.task.out_channels, *shape), dtype=np.float32)
-    for number, axis in enumerate(views, start=1):
 
-        def view(portion: Portion, axis: int | None = axis) -> Float32[np.ndarray, "Cout X Y Z"]:
+    def seen_along(axis: int | None) -> Float32[np.ndarray, "Cout X Y Z"]:
+        def view(portion: Portion) -> Float32[np.ndarray, "Cout X Y Z"]:
             blend = Blend(how.task.out_channels, shape)
             tiles = [t for t in cover(shape, portion.size, settings.overlap) if mask[t.inside(shape)[0]].any()]
             for group in _groups(tiles, portion.batch):
@@ -119,7 +118,12 @@ def predict(how: Translation, scan: Scan) -> Float32[np.ndarray, "Cout X Y Z"]:
             return blend.result(how.fill)
 
         first = Portion(settings.batch_size, tile_size(how.sampling, method.multiple, axis))
-        total += (frugally(view, first, method.multiple, case) - total) / number
+        return frugally(view, first, method.multiple, case)
+
+    answers = map(seen_along, views)
+    total = next(answers)
+    for number, answer in enumerate(answers, start=2):
+        total += (answer - total) / number
     if not np.isfinite(total).all():
         raise InputError(f"{case}: the networks answered with NaN or infinity; the model is damaged or diverged")
     return total
