@@ -283,6 +283,32 @@ def test_shuffle_is_a_permutation_that_its_transpose_undoes(channels, groups):
             assert [int((dealt == group).sum()) for group in range(groups)] == [channels // groups**2] * groups
 
 
+def kept_for_gradients(leaves, **how):
+    """Numbers in the storages that a rolled convolution keeps for its gradients besides ``x``, and its result."""
+    saved = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        # The tensor too, so that its place is not given to another.
+        saved[storage.data_ptr()] = (tensor, storage.nbytes() // tensor.element_size())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        y = rolled_conv(*leaves, **how)
+    saved.pop(leaves[0].untyped_storage().data_ptr(), None)
+    return sum(count for _, count in saved.values()), y
+
+
+@pytest.mark.parametrize("axis", ["in", "out"])
+def test_features_are_kept_at_most_once_more(axis):
+    """Besides the features themselves, which a plain convolution keeps too: what was moved, by half."""
+    _, weight, offset, scale = made(2, 3, 4, cin=32, cout=32)
+    x = numbers(4, 32, 40, 40, seed=1)
+    leaves = [t.requires_grad_() for t in (x, weight, offset, scale)]
+    kept, _ = kept_for_gradients(leaves, mode="shift", axis=axis, path="features")
+    assert x.numel() < kept <= 1.5 * x.numel()
+
+
 @pytest.mark.parametrize("axis", ["in", "out"])
 def test_what_is_kept_for_the_gradients(axis):
     """At most three times the kernels of the batch, by half; none of them when they are made again."""
@@ -291,18 +317,9 @@ def test_what_is_kept_for_the_gradients(axis):
     kernels = batch * kernel**2 * channels**2
     kept, gradients = {}, {}
     for path in ("kernel", "recomputed"):
-        saved = {}
-
-        def keep(tensor, saved=saved):
-            storage = tensor.untyped_storage()
-            saved[storage.data_ptr()] = storage.nbytes() // tensor.element_size()
-            return tensor
-
         leaves = [t.clone().requires_grad_() for t in (x, weight, offset, scale)]
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            y = rolled_conv(*leaves, mode="circular", axis=axis, path=path)
+        kept[path], y = kept_for_gradients(leaves, mode="circular", axis=axis, path=path)
         y.square().sum().backward()
-        kept[path] = sum(saved.values())
         gradients[path] = [leaf.grad for leaf in leaves]
     for one, other in zip(*gradients.values(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)

@@ -21,16 +21,12 @@ def filtered(
     Args:
         x: features.
         filters: of one odd width along every axis.
-        padding: voxels of zeros on each side, less than the filters' width.
+        padding: voxels of zeros on each side.
     """
     if not x.is_meta and torch.is_autocast_enabled(x.device.type):
         # Once, here: the backward pass runs outside of it and must meet one type.
         x = x.to(torch.get_autocast_dtype(x.device.type))
     filters = filters.to(x.dtype)
-    half = filters.shape[-1] // 2
-    if padding > half:
-        # Fast kernels exist for half of the width only.
-        x, padding = functional.pad(x, [padding - half] * (2 * (x.ndim - 2))), half
     if torch.compiler.is_compiling():
         return _correlate(x, filters, padding)
     result: Tensor = _Filtered.apply(x, filters, padding)
@@ -59,6 +55,7 @@ class _Filtered(torch.autograd.Function):
 
 def _correlate(x: Tensor, filters: Tensor, padding: int) -> Tensor:
     convolve = _CONV[x.ndim - 2]
+    x, padding = _around(x, filters, padding)
     if _channels_last(x):
         # Samples as further groups would need a copy to the other layout, which costs more than the convolution.
         pairs = zip(x.split(1), filters, strict=True)
@@ -68,7 +65,18 @@ def _correlate(x: Tensor, filters: Tensor, padding: int) -> Tensor:
     return y.view(*x.shape[:2], *y.shape[2:])
 
 
+def _around(x: Tensor, filters: Tensor, padding: int) -> tuple[Tensor, int]:
+    """Zeros laid around beyond half of the width, where fast kernels end; or, of gradients, edges cut off.
+
+    Laid again for the gradients, so that features are not kept twice.
+    """
+    own = min(max(padding, 0), filters.shape[-1] // 2)
+    more = padding - own
+    return (functional.pad(x, [more] * (2 * (x.ndim - 2))) if more else x), own
+
+
 def _of_filters(gradient: Tensor, x: Tensor, filters: Tensor, padding: int) -> Tensor:
+    x, padding = _around(x, filters, padding)
     if _channels_last(x):
         samples = zip(gradient.split(1), x.split(1), filters, strict=True)
         return torch.stack([_filter_gradient(g, a, f[:, None], padding) for g, a, f in samples]).view_as(filters)
