@@ -2,7 +2,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from transmodal.data.bring import PrepareSettings, bounds, bring
+from transmodal.data.box import bounds
+from transmodal.data.bring import PrepareSettings, bring
 from transmodal.data.geometry import resample
 from transmodal.data.grid import Grid
 from transmodal.data.volume import Volume

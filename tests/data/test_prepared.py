@@ -5,7 +5,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from transmodal.data.bring import PrepareSettings, bounds
+from transmodal.data.box import bounds
+from transmodal.data.bring import PrepareSettings
 from transmodal.data.prepare import prepare
 from transmodal.data.prepared import PreparedCase, PreparedDataset
 from transmodal.errors import InputError, RecipeError

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
-from scipy import ndimage
 
 from transmodal.checks.finding import Finding
+from transmodal.data.box import bounds, slices
 from transmodal.data.foreground import foreground
 from transmodal.data.geometry import resample
 from transmodal.data.grid import Grid
@@ -98,7 +98,7 @@ def _depth(case: str, name: str, path: Path, image: Volume, values: np.ndarray) 
 
 def _sketch(image: Volume, where: np.ndarray) -> np.ndarray:
     """The box of the head on a lattice of ``_SKETCH`` cubed, whatever the voxels: equal heads look equal."""
-    (box,) = ndimage.find_objects(where.astype(np.uint8))
+    box = slices(bounds(where))
     part = np.where(where, image.data.mean(axis=0), 0.0)[box].astype(np.float32)
     affine = np.diag([*(n / _SKETCH for n in part.shape), 1.0])
     affine[:3, 3] = [(n / _SKETCH - 1) / 2 for n in part.shape]

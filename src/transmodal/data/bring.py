@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from transmodal.data.bias import unbias
+from transmodal.data.box import Box, bounds, slices
 from transmodal.data.fingerprint import describe
 from transmodal.data.foreground import foreground
 from transmodal.data.geometry import crop, inside, overlap, resample, resample_labels
@@ -30,7 +31,6 @@ MASKS = ("auto", "given", "foreground", "labels", "nonzero")
 REGIONS = ("foreground", "mask")
 _MOST = 0.9
 """An image that covers less of the mask than this is worth a warning."""
-Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def bring(
     where = _mask(kind, reference, grid, mask, labels, next((own[n] for n in own if turned[n] is reference), None))
     if settings.crop_margin >= 0:
         box = _widened(bounds(where), settings.crop_margin, grid)
-        grid, where = crop(grid, box), where[tuple(slice(low, high) for low, high in box)]
+        grid, where = crop(grid, box), where[slices(box)]
     if settings.shape:
         grid, where = _boxed(grid, where, settings.shape, reference.name)
 
@@ -208,15 +208,6 @@ def bring(
         facts[name]["traits"] = traits(source, within, fits[name])
     drawn = None if labels is None else resample_labels(labels, grid).data
     return Brought(out, where, drawn, fits, grid, seen, facts, moved)
-
-
-def bounds(mask: Mask) -> Box:
-    """The box around a mask that is not empty: first and one past the last voxel along X, Y, Z."""
-    ends = []
-    for axis in range(3):
-        line = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        ends.append((int(line[0]), int(line[-1]) + 1))
-    return ends[0], ends[1], ends[2]
 
 
 def _checked(name: str, image: Volume) -> Volume:

@@ -10,6 +10,7 @@ import SimpleITK
 from jaxtyping import Float
 from scipy import ndimage
 
+from transmodal.data.box import bounds, slices
 from transmodal.data.percentiles import percentiles
 from transmodal.data.volume import Volume
 from transmodal.errors import InputError
@@ -36,7 +37,7 @@ def foreground(volume: Volume) -> Mask:
     values = volume.grey()
     found = _above(values)
     if found.any():
-        box = ndimage.find_objects(found.astype(np.uint8))[0]
+        box = slices(bounds(found))
         found[box] = largest(_filled(_closed(found[box], volume.grid.spacing)))
     if not found.any():
         raise InputError(

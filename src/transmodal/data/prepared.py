@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
-from transmodal.data.bring import Box, Brought, PrepareSettings, bounds
+from transmodal.data.box import Box, bounds
+from transmodal.data.bring import Brought, PrepareSettings
 from transmodal.data.case_record import check_case
 from transmodal.data.files import new_folder, read_json, write_json
 from transmodal.data.grid import Grid

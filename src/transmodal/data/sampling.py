@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from transmodal.data.bring import Box
+from transmodal.data.box import Box
 from transmodal.data.grid import Grid
 from transmodal.data.intensity import IntensityFit
 from transmodal.data.limits import MOST_VALUES

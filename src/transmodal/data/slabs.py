@@ -10,7 +10,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from transmodal.data.bring import Box, Brought, PrepareSettings, bounds
+from transmodal.data.box import Box, bounds, slices
+from transmodal.data.bring import Brought, PrepareSettings
 from transmodal.data.geometry import crop
 from transmodal.data.layout import CaseFiles
 from transmodal.data.volume import Volume
@@ -71,7 +72,7 @@ def cut(brought: Brought, settings: PrepareSettings, name: str) -> list[Brought]
     for number, ends in enumerate(edges(low, high, settings.slabs, gap), start=1):
         box = [(0, size) for size in brought.grid.shape]
         box[axis] = ends
-        if ends[0] == ends[1] or not counts[_within((box[0], box[1], box[2]))].any():
+        if ends[0] == ends[1] or not counts[slices((box[0], box[1], box[2]))].any():
             raise InputError(
                 f"case {name}: slab {number} of {settings.slabs} is empty: the mask is "
                 f"{(high - low) * spacing:.0f} mm long with gaps of {settings.slab_gap:g} mm; "
@@ -81,13 +82,8 @@ def cut(brought: Brought, settings: PrepareSettings, name: str) -> list[Brought]
     return found
 
 
-def _within(box: Box) -> tuple[slice, slice, slice]:
-    x, y, z = (slice(low, high) for low, high in box)
-    return x, y, z
-
-
 def _cropped(brought: Brought, box: Box) -> Brought:
-    grid, place = crop(brought.grid, box), _within(box)
+    grid, place = crop(brought.grid, box), slices(box)
     return replace(
         brought,
         images={

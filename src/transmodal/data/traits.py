@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Shaped
 from scipy import ndimage
 from scipy.stats import rankdata
 
+from transmodal.data.box import bounds, slices
 from transmodal.data.intensity import IntensityFit
 from transmodal.data.percentiles import percentiles
 from transmodal.data.volume import Volume
@@ -85,8 +86,8 @@ def traits(image: Volume, where: Mask, fit: IntensityFit) -> dict[str, Any]:
 
 def _whole_blocks(where: Mask, steps: list[int]) -> tuple[slice, ...]:
     """The box of a mask, widened to whole blocks counted from the first voxel of the image."""
-    (box,) = ndimage.find_objects(where.astype(np.uint8))
-    return tuple(slice(s.start // n * n, -(-s.stop // n) * n) for s, n in zip(box, steps, strict=True))
+    ends = zip(bounds(where), steps, strict=True)
+    return tuple(slice(low // n * n, -(-high // n) * n) for (low, high), n in ends)
 
 
 def _coarse(
@@ -96,7 +97,7 @@ def _coarse(
     mask = _blocks(where, steps) > 0.5
     if not mask.any():
         steps, mask = [1, 1, 1], where
-    (box,) = ndimage.find_objects(mask.astype(np.uint8))
+    box = slices(bounds(mask))
     size = tuple(s * n for s, n in zip(spacing, steps, strict=True))
     return mask[box], _blocks(values, steps)[box], size
 
@@ -142,18 +143,12 @@ def _detail(values: Float[np.ndarray, "X Y Z"], where: Mask) -> list[float]:
     spread = max(float(values[where].std()), 1e-6)
     found = []
     for axis in range(3):
-        ahead, behind = _shifted(where, axis)
-        pair = ahead & behind
-        one, other = _shifted(values, axis)
-        step = float(np.abs(one - other)[pair].mean()) if pair.any() else 0.0
+        before = (slice(None),) * axis
+        ahead, behind = (*before, slice(1, None)), (*before, slice(None, -1))
+        steps = np.abs(values[ahead] - values[behind])[where[ahead] & where[behind]]
+        step = float(steps.mean()) if steps.size else 0.0
         found.append(float(np.log(step / spread + 1e-3)))
     return found
-
-
-def _shifted(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """All but the first and all but the last along an axis."""
-    line = np.moveaxis(values, axis, 0)
-    return line[1:], line[:-1]
 
 
 def _along_axes(

@@ -11,6 +11,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
+from transmodal.data.box import bounds, slices
 from transmodal.shapes import Mask
 
 
@@ -33,9 +34,8 @@ def hausdorff95(made: Mask, measured: Mask, spacing: tuple[float, float, float])
     """
     if not (made.any() and measured.any()):
         return math.nan
-    from scipy import ndimage
 
-    near = ndimage.find_objects((made | measured).astype(np.uint8))[0]
+    near = slices(bounds(made | measured))
     one, two = (_surface(np.pad(side[near], 1)) for side in (made, measured))
     return max(_directed(one, two, spacing), _directed(two, one, spacing))
 

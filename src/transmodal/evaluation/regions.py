@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from transmodal.data.box import bounds, slices
 from transmodal.data.layout import read_table
 from transmodal.errors import InputError
 from transmodal.evaluation.opened import Opened
@@ -118,7 +119,7 @@ def shell(structure: Mask, spacing: tuple[float, float, float], width_mm: float 
     box = tuple(
         slice(max(0, side.start - reach), side.stop + reach)
         for side, reach in zip(
-            ndimage.find_objects(structure.astype(np.uint8))[0],
+            slices(bounds(structure)),
             (int(np.ceil((width_mm + max(spacing)) / edge)) + 1 for edge in spacing),
             strict=True,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from transmodal import progress
-from transmodal.data.bring import bounds
+from transmodal.data.box import bounds
 from transmodal.data.foreground import foreground
 from transmodal.data.layout import CaseFiles, find_cases, is_drawn
 from transmodal.data.prepared import is_prepared

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float32
 
-from transmodal.data.bring import bounds
+from transmodal.data.box import bounds
 from transmodal.data.intensity import IntensityFit
 from transmodal.data.sampling import Sampling, extent, network_input
 from transmodal.data.task import Task

@@ -4,9 +4,8 @@ Section 2.3 of our reading of MRNet (https://arxiv.org/abs/2412.03039); the form
 not be read. Resampling keeps centres in place: token i of a map with stride s lies at (i + ½) s - ½.
 """
 
-from typing import Literal
+from typing import Literal, cast
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -88,5 +87,16 @@ class Fusion(nn.Module):
         if self.mode == "film":
             scale, shift = self.mix(brought).chunk(2, dim=1)
             return (1 + scale) * self.plain(own) + shift
-        mixed = self.mix(torch.cat([own, brought], dim=1))
+        first, *rest = self.mix
+        mixed = _beside(cast(nn.Conv2d, first), own, brought)
+        for layer in rest:
+            mixed = layer(mixed)
         return own + mixed * brought if self.mode == "gate" else own + mixed
+
+
+def _beside(
+    pointwise: nn.Conv2d, own: Float[Tensor, "B C H W"], brought: Float[Tensor, "B C H W"]
+) -> Float[Tensor, "B D H W"]:
+    """A 1 x 1 convolution of both, one after the other: laying them side by side takes longer than convolving."""
+    of_own, of_brought = pointwise.weight.split(own.shape[1], dim=1)
+    return functional.conv2d(own, of_own, pointwise.bias) + functional.conv2d(brought, of_brought)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from scipy import ndimage
 
+from transmodal.data.box import bounds, slices
 from transmodal.data.grid import Grid
 from transmodal.data.phantom.fields import Field, Noise
 from transmodal.data.phantom.tissues import BRAIN, CODE, FREESURFER, TISSUES
@@ -271,7 +272,7 @@ def _inner(labels: np.ndarray, place: np.ndarray, depth: Field, noise: Noise, rn
     arc = np.linspace(-0.5, 1.35, 22) * np.pi / 2
     # Distances to the tube's points are only needed near it.
     near = (np.abs(place[0]) < 30) & (np.abs(place[1] + 2) < 52) & (np.abs(place[2]) < 36)
-    box = ndimage.find_objects(near.astype(np.uint8))[0]
+    box = slices(bounds(near))
     spot, wobble_there, deep = place[(slice(None), *box)], wobble[box], depth[box] > 8
     for side in (-1, 1):
         tube = np.full(wobble_there.shape, -np.inf, dtype=np.float32)
