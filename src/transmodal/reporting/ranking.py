@@ -52,13 +52,25 @@ class Ranking:
 
     @property
     def table(self) -> Table:
-        """Methods best first, measures across; each measure over the subjects of its own contest."""
+        """Methods best first, measures across; each measure over the subjects of its own contest.
+
+        What every method was measured by without a better side (a bias, say) stands last, without a contest.
+        """
         kept = [
             row
             for found in self.contests
             for row in self.rows
             if measure_of(row) == found.measure and row.case in found.subjects
         ]
+        measured: dict[Measure, set[str]] = {}
+        for row in self.rows:
+            measured.setdefault(measure_of(row), set()).add(row.method)
+        sided = {
+            m
+            for m, methods in measured.items()
+            if m.higher_is_better is None and len(methods) == len(self.lead.methods)
+        }
+        kept += [row for row in self.rows if measure_of(row) in sided and row.case in self.lead.subjects]
         laid = lay_out(summarise(kept))
         return Table(self.lead.methods, laid.metrics, laid.cells)
 
