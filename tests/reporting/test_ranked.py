@@ -27,6 +27,8 @@ def test_a_bias_stands_beside_what_is_ranked():
     mae, bias = table.metrics
     assert (table.cells["one", mae].mean, table.cells["one", bias].mean) == (31.0, -6.0)
     assert table.methods == ("one", "two")
+    # Digits by the deviations, which are 1.0 HU: a mean near 0 does not ask for more.
+    assert table.decimals(bias) == 2
     assert "**-6" not in ranking_markdown(ranking(*rows(MAE, "MAE"), *rows(BIAS, "Bias")))
 
 

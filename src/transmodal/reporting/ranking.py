@@ -130,7 +130,7 @@ def sentences(ranking: Ranking) -> list[str]:
     if equals:
         found.append(f"{best} is not shown to differ from {few(equals)}: their order may be chance.")
     found += [
-        f"{d.ahead} has the better mean {name}, {d.behind} is better for most subjects (p = {_p(d.p)}): mean and "
+        f"{d.ahead} has the better mean {name}, {d.behind} is better for most subjects ({_said(d.p)}): mean and "
         "ranks disagree, so neither is shown to be ahead; look at the subjects who are far behind."
         for d in lead.duels
         if d.differs and not d.shown
@@ -143,7 +143,7 @@ def sentences(ranking: Ranking) -> list[str]:
         found.append("No floor was judged, so it is open whether any method beats doing nothing.")
     found += [
         f"{d.ahead} and {d.behind} have equivalent means within ± {d.equivalence.margin:g} "
-        f"(p = {_p(d.equivalence.p)})."
+        f"({_said(d.equivalence.p)})."
         for d in lead.duels
         if d.equivalence is not None and d.equivalence.p < ALPHA
     ]
@@ -196,6 +196,12 @@ def _duel_cells(duel: Duel, digits: int, with_margin: bool) -> list[str]:
     cells = [duel.ahead, duel.behind, str(moved.n), f"{moved.mean:+.{digits}f}{span}", _p(duel.p)]
     cells.append(f"{moved.effect:+.2f}")
     return [*cells, _p(duel.equivalence.p) if duel.equivalence else "–"] if with_margin else cells
+
+
+def _said(p: float) -> str:
+    """In a sentence: p = 0.012, or p < 0.001."""
+    text = _p(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def _p(value: float) -> str:

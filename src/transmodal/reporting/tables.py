@@ -43,7 +43,15 @@ class Table:
         return frozenset(method for method, mean in means.items() if mean == top)
 
     def decimals(self, metric: Measure) -> int:
-        """Digits after the point of the metric's means, see :func:`decimals`."""
+        """Digits after the point of the metric's means, see :func:`decimals`.
+
+        Where neither side is better a mean may lie near 0 by chance, so the deviations say how many count.
+        """
+        if metric.higher_is_better is None:
+            own = [
+                cell.sd for (_, measure), cell in self.cells.items() if measure == metric and is_number(cell.sd)
+            ]
+            return decimals(sd for sd in own if is_number(sd))
         return decimals(self.means(metric).values())
 
     def means(self, metric: Measure) -> dict[str, float]:
