@@ -64,7 +64,7 @@ def test_the_male_becomes_a_dataset(male: Path, tmp_path: Path, monkeypatch: pyt
     assert len(said) == 1
     assert "2 of 41 sections are lost (1010, 1030)" in said[0]
     (case,) = find_cases(tmp_path / "out")
-    assert (case.name, sorted(case.images)) == ("visible-male", ["T1w", "cryo"])
+    assert (case.name, sorted(case.images)) == ("visible-male", ["T2w", "cryo"])
     cryo, mask = read_volume(case.images["cryo"]), read_volume(case.mask, label=True)
     assert cryo.data.shape == (3, 16, 12, 41)
     assert cryo.grid.orientation == "LPI"
@@ -78,7 +78,7 @@ def test_the_male_becomes_a_dataset(male: Path, tmp_path: Path, monkeypatch: pyt
     np.testing.assert_array_equal(cryo.data[:, 6, 5, 5], AIRWAY)
     counts = mask.data[0].any(axis=(0, 1))
     assert sorted(np.flatnonzero(~counts) + 1001) == [1010, 1030]
-    mri = read_volume(case.images["T1w"])
+    mri = read_volume(case.images["T2w"])
     assert mri.grid.spacing == pytest.approx((0.9375, 0.9375, 4.0))
     # The slice with the number 1018 lies where the section 1018 lies, and the middles of both on one line.
     np.testing.assert_allclose((mri.affine @ [8.5, 7.5, 4, 1])[:3], [0, 0, -1018], atol=1e-4)
@@ -93,7 +93,7 @@ def test_from_the_tree_to_slabs_on_one_grid(male: Path, tmp_path: Path) -> None:
     dataset = prepare(tmp_path / "out", tmp_path / "prepared", settings)
     assert len(dataset.names) == 3
     slab = dataset.case("visible-male_slab-2")
-    assert set(slab.modalities) == {"cryo", "T1w"}
+    assert set(slab.modalities) == {"cryo", "T2w"}
     assert slab.values("cryo").dtype == np.uint8
 
 
@@ -128,6 +128,40 @@ def test_the_female_has_three_sections_a_mm(tmp_path: Path) -> None:
     assert volume.grid.orientation == "RAI"
     import_body("visible-human", tmp_path / "in", {"axes": "RA", "every": 3}, tmp_path / "mm")
     assert read_volume(tmp_path / "mm" / "visible-female" / "cryo.nii.gz").grid.spacing[2] == pytest.approx(1)
+
+
+def test_a_lost_section_is_a_gap_for_every_third_one_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a, b and c of 20 mm, 7b is lost, which the a's of every mm need not know; then 9a, which they need."""
+    said: list[str] = []
+    monkeypatch.setattr(sections, "warn", said.append)
+    for number, third in ((n, t) for n in range(1001, 1021) for t in "abc"):
+        picture(tmp_path / "in" / "head" / f"avf{number}{third}.png", photograph(number + "abc".index(third) * 30))
+    for lost, places in (("avf1007b.png", []), ("avf1009a.png", [1009.0])):
+        (tmp_path / "in" / "head" / lost).unlink()
+        import_body("visible-human", tmp_path / "in", {"axes": "LP", "every": 3}, tmp_path / "out", force=True)
+        cryo = read_volume(tmp_path / "out" / "visible-female" / "cryo.nii.gz").data
+        red = [MUSCLE[0] - number % 100 for number in range(1001, 1021)]
+        there = [n - 1001 for n in range(1001, 1021) if n not in places]
+        np.testing.assert_array_equal(cryo[0, 3, 6, there], np.array(red)[there])
+        assert json.loads((tmp_path / "out" / "body.json").read_text())["lost"] == places
+    assert len(said) == 1
+    with pytest.raises(InputError, match="every = 90 leaves 1; give a smaller one"):
+        import_body("visible-human", tmp_path / "in", {"axes": "LP", "every": 90}, tmp_path / "none")
+
+
+def test_weightings_of_the_mri_and_two_slices_at_one_number(male: Path, tmp_path: Path) -> None:
+    mri = male / "radiological" / "mri"
+    for suffix in "1p":
+        for number in (1010, 1014):
+            picture(mri / f"mvm{number}{suffix}.png", np.full((16, 18), 7, np.uint16))
+    import_body("visible-human", male, HOW, tmp_path / "out")
+    (case,) = find_cases(tmp_path / "out")
+    shapes = {name: read_volume(file).data.shape[-1] for name, file in case.images.items()}
+    assert shapes == {"cryo": 41, "T1w": 2, "PDw": 2, "T2w": 10}
+    picture(mri / "mvm10062.png", np.full((16, 18), 7, np.uint16))
+    words = r"mvm1006t\.png: .*mvm10062\.png is the T2w slice with the number 1006, too; keep one"
+    with pytest.raises(InputError, match=words):
+        import_body("visible-human", male, HOW, tmp_path / "again")
 
 
 @pytest.mark.parametrize(
@@ -220,6 +254,19 @@ def test_wrong_trees_of_the_korean_body(korean: Path, tmp_path: Path) -> None:
 
     (korean / "labels.json").write_text(json.dumps({"0": "background"}))
     refused(r"seg: holds the codes 14, which labels\.json does not name")
+    codes = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(korean / "seg" / "sec_9.png")))
+    for most, words in (
+        (40000, "holds the code 40000, and codes go up to 32767"),
+        (32767, "codes 14, 32767, which"),
+    ):
+        picture(korean / "seg" / "sec_9.png", np.where(codes == 14, np.uint16(most), codes))
+        refused(words)
+    picture(korean / "seg" / "sec_9.png", codes)
+    for name in ("mri", "cryo", "seg"):
+        (korean / name / "again_9.png").write_bytes((korean / name / "sec_9.png").read_bytes())
+    refused(r"mri/sec_9\.png: .*mri/again_9\.png is the slice with the number 9, too; keep one")
+    for name in ("mri", "cryo", "seg"):
+        (korean / name / "again_9.png").unlink()
     (korean / "labels.json").unlink()
     grey = photograph(9).mean(axis=-1).astype(np.uint8)
     picture(korean / "mri" / "sec_9.png", grey[:20])

@@ -12,6 +12,8 @@ from transmodal.data.volume import Volume, write_volume
 from transmodal.errors import InputError, Refused
 
 FORMAT = "transmodal.body/1"
+MOST_CODE = 2**15 - 1
+"""The largest code in a label map: prepared data hold 16 bits with a sign."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,7 @@ class Body:
         name: of its case.
         images: modality → volume; each on its own grid.
         mask: where the first of ``images`` is to count, on its grid.
-        labels: on that grid, or None.
+        labels: on that grid, codes from 0 to ``MOST_CODE``, or None.
         credit: who has to be named wherever it is shown.
         record: what else must be known of it; goes to ``body.json``.
     """

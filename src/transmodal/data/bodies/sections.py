@@ -67,6 +67,39 @@ def in_order(found: Iterable[Section], what: str, where: Path) -> list[Section]:
     return [by_place[place] for place in sorted(by_place)]
 
 
+def each_once(found: Iterable[Section], what: str) -> None:
+    """Refuse two files at one place, where no rule says which one counts.
+
+    Raises:
+        InputError: names both.
+    """
+    by_place: dict[float, Section] = {}
+    for section in found:
+        first = by_place.setdefault(round(section.place, 4), section)
+        if first is not section:
+            raise InputError(
+                f"{section.file}: {first.file} is the {what} with the number {section.place:g}, too; keep one"
+            )
+
+
+def thinned(sections: list[Section], every: int, what: str, where: Path) -> list[Section]:
+    """Every n-th section by its place, so that a lost one is a gap and does not shift those behind it.
+
+    Raises:
+        InputError: fewer than two are left.
+    """
+    if every == 1:
+        return sections
+    places = np.array([section.place for section in sections])
+    row = np.round((places - places[0]) / float(np.median(np.diff(places)))).astype(int)
+    kept = [section for section, n in zip(sections, row, strict=True) if n % every == 0]
+    if len(kept) < 2:
+        raise InputError(
+            f"{where}: of {len(sections)} {what}, every = {every} leaves {len(kept)}; give a smaller one"
+        )
+    return kept
+
+
 def stack(
     sections: list[Section], read: Callable[[Path], Shaped[np.ndarray, "C X Y"]], what: str, where: Path
 ) -> Sections:

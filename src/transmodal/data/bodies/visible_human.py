@@ -5,7 +5,7 @@ What counts is a file's name; folders may lie anywhere below the one that is giv
     head/a_vm1001.png … legs/a_vm2878.png        the male, a section each mm; regions overlap
     head/avf1001a.png, b, c … legs/avf2730c.png  the female, three a mm
     a_vm1001.raw …                               the same unpacked from .raw.Z: red, green, blue, 2048 × 1216
-    radiological/mri/mvm1014t.png, mvf1014t.png  MRI: 1 or t is T1w, 2 T2w, p PDw; 16 bits
+    radiological/mri/mvm1014t.png, mvf1014t.png  MRI: 1 is T1w, 2 or t T2w, p PDw; 16 bits
 
 The number is where a section lies, in mm down from above the head. CT is passed over: nothing in its files says
 which value is 0 HU. Names and sizes are from the NLM's pages and public downloaders of its files; which way rows
@@ -22,7 +22,7 @@ from jaxtyping import Shaped
 
 from transmodal.data.bodies.dataset import Body
 from transmodal.data.bodies.embedding import body
-from transmodal.data.bodies.sections import Section, Sections, in_order, shrunk, stack
+from transmodal.data.bodies.sections import Section, Sections, each_once, in_order, shrunk, stack, thinned
 from transmodal.data.grid import Grid
 from transmodal.data.stacks import affine_of, read_picture
 from transmodal.data.volume import Volume
@@ -32,7 +32,7 @@ REGIONS = ("head", "thorax", "abdomen", "pelvis", "thighs", "legs")
 CREDIT = "Visible Human {}: courtesy of the U.S. National Library of Medicine"
 _SECTION = re.compile(r"a_?v([mf])(\d{4})([abc]?)\.(png|raw|rgb)(\.z|\.gz)?", re.IGNORECASE)
 _MRI = re.compile(r"mv([mf])(\d{4})([12tp])\.png", re.IGNORECASE)
-_WEIGHTED = {"1": "T1w", "t": "T1w", "2": "T2w", "p": "PDw"}
+_WEIGHTED = {"1": "T1w", "2": "T2w", "t": "T2w", "p": "PDw"}
 _SEX = {"m": "male", "f": "female"}
 _BEYOND_MM = 20
 """MRI slices this far above and below the sections are of use, too."""
@@ -50,7 +50,7 @@ class VisibleHumanSettings:
         regions: folders to take sections from; empty for all.
         pixel: edge of a section's pixel in mm.
         shrink: so many pixels along rows and columns become one, their mean.
-        every: so many sections on to the next; 3 for each mm of the female.
+        every: so many sections on to the next, lost ones counted; 3 for each mm of the female.
         raw_size: columns and rows of raw files.
         raw_order: whether raw files hold whole ``planes`` of a colour, or the three of each of the ``pixels``.
     """
@@ -79,7 +79,8 @@ def visible_human(tree: Path, settings: VisibleHumanSettings) -> Body:
     """Read the sections of one body, and the MRI at their height.
 
     Raises:
-        InputError: no sections, two bodies, packed or damaged files, or too many lost sections.
+        InputError: no sections, two bodies, packed or damaged files, too many lost sections, or two MRI slices
+            of one weighting at one number.
         RecipeError: an orientation or a pixel that was not given.
     """
     if not tree.is_dir():
@@ -95,7 +96,7 @@ def visible_human(tree: Path, settings: VisibleHumanSettings) -> Body:
         raise InputError(f"{tree}: holds the male and the female; give the folder of one")
     if not settings.axes:
         raise RecipeError(_which_way("axes", found[0][1].file))
-    rows = in_order([own for _, own in found], "sections", tree)[:: settings.every]
+    rows = thinned(in_order([own for _, own in found], "sections", tree), settings.every, "sections", tree)
     cut = stack(rows, lambda file: _section(file, settings), "sections", tree)
     grid = _grid(cut, settings.pixel * settings.shrink, settings.axes, tree)
     there = np.stack([body(cut.values[..., z]) for z in range(cut.values.shape[-1])], axis=-1)
@@ -184,6 +185,7 @@ def _mri(tree: Path, sex: str, rows: list[Section], settings: VisibleHumanSettin
             raise RecipeError(
                 f"{found[0].file}: does not say its pixels; give mri_pixel=MM from the NLM's mriHeaders"
             )
+        each_once(found, f"{name} slice")
         slices = stack(in_order(found, f"{name} slices", tree), read_picture, f"{name} slices", tree)
         grid = _grid(slices, settings.mri_pixel, settings.mri_axes, tree)
         volumes[name] = Volume(slices.values.astype(np.float32), grid, name)

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from transmodal.data.bodies.dataset import Body
+from transmodal.data.bodies.dataset import MOST_CODE, Body
 from transmodal.data.bodies.embedding import body
-from transmodal.data.bodies.sections import Section, Sections, in_order, pictures, stack
+from transmodal.data.bodies.sections import Section, Sections, each_once, in_order, pictures, stack
 from transmodal.data.files import read_json
 from transmodal.data.grid import Grid
 from transmodal.data.modality import unusable
@@ -56,8 +56,8 @@ def visible_korean(tree: Path, settings: VisibleKoreanSettings) -> Body:
     """Read three folders of slices of one body.
 
     Raises:
-        InputError: a folder that lacks slices of another, other sizes, codes that labels.json does not have, or
-            no ``stack.json``.
+        InputError: a folder that lacks slices of another or has two with one number, other sizes, codes that
+            labels.json does not have or that are too large, or no ``stack.json``.
     """
     folders = {name: tree / name for name in ("mri", "cryo", "seg")}
     files = {name: _numbered(folder) for name, folder in folders.items()}
@@ -104,6 +104,7 @@ def _numbered(folder: Path) -> dict[str, Section]:
         if file.stem in found:
             raise InputError(f"{file}: {found[file.stem].file.name} is the same slice; keep one")
         found[file.stem] = Section(float(number.group()), file)
+    each_once(found.values(), "slice")
     return found
 
 
@@ -136,6 +137,11 @@ def _labels(read: dict[str, Sections], tree: Path) -> tuple[np.ndarray | None, d
     if "seg" not in read:
         return None, {}
     codes = _grey(read["seg"], tree / "seg")
+    if codes.max() > MOST_CODE:
+        raise InputError(
+            f"{tree / 'seg'}: holds the code {codes.max()}, and codes go up to {MOST_CODE}; "
+            "number the structures anew"
+        )
     found = [str(code) for code in np.unique(codes)]
     names = read_json(tree / "labels.json") if (tree / "labels.json").is_file() else dict.fromkeys(found, "")
     if not isinstance(names, dict):
