@@ -16,6 +16,7 @@ from transmodal.inference.predict import InferenceSettings
 from transmodal.losses.mask_terms import feature_discarding, mask_sparsity
 from transmodal.nn.encoder import FeatureMap, PretrainedEncoder
 from transmodal.nn.sam import sam
+from transmodal.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from transmodal.training.loop import make_fabric
 from transmodal.training.settings import TrainingSettings
 from transmodal.training.turns import play, trained_parameters
@@ -124,14 +125,52 @@ def test_the_critic_sees_pairs():
 
 def test_turns_leave_the_other_player_alone():
     method, given = build(), batch()
-    G, D = list(method.generator.parameters()), list(method.critic.parameters())
-    for player, terms in method.objectives(given):
-        own, other = (D, G) if player == "critic" else (G, D)
-        torch.stack(list(terms.values())).sum().backward(inputs=own)
-        assert all(p.grad is not None for p in own)
-        assert all(p.grad is None for p in other)
-        for p in own:
-            p.grad = None
+    player, terms = next(iter(method.objectives(given)))
+    assert player == "critic"
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(p.grad is None for p in method.generator.parameters())
+    assert all(p.grad is not None for p in method.critic.parameters())
+
+
+@pytest.mark.parametrize("still", ["generator", "critic"])
+def test_a_step_of_one_player_moves_nobody_else(still):
+    method = build()
+    before = {
+        name: [p.detach().clone() for p in getattr(method, name).parameters()] for name in ("generator", "critic")
+    }
+    parameters = trained_parameters(method.players())
+    optimisers = {p: torch.optim.SGD(own.values(), 0.0 if p == still else 1e-2) for p, own in parameters.items()}
+    play(method, [batch()], optimisers, parameters, dict.fromkeys(parameters, 0.0),
+         make_fabric(TrainingSettings(precision="fp32"), "cpu"))  # fmt: skip
+    for name, old in before.items():
+        moved = [not torch.equal(a, b) for a, b in zip(old, networks[name].parameters(), strict=True)]
+        assert any(moved) == (name != still)
+
+
+@pytest.mark.parametrize("stages", [(1,), (1, 2), (3,)])
+def test_what_nobody_looks_at_is_not_computed(stages):
+    """The image stays what the whole encoder gives."""
+    whole, cut = build(fuse_stages=(1, 2, 3, 4)), build(fuse_stages=stages)
+    taps = 1 + max(cut.generator.taps.values())
+    assert len(cut.encoder.network.layers) == (2, 4)[taps - 1]
+    kept, every = cut.features(batch().source), whole.features(batch().source)
+    assert len(kept) == taps == len(cut.encoder.channels)
+    for one, other in zip(kept, every, strict=False):
+        assert torch.equal(one.values, other.values)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"mask_ramp": -5}, "mask_ramp = -5"),
+        ({"sparsity_rate": 1.0}, "sparsity_rate = 1"),
+        ({"l1_weight": 0.0, "gan_weight": 0.0, "mask_count": 0}, "every weight is 0"),
+    ],
+    ids=str,
+)
+def test_numbers_that_cannot_be_are_refused(wrong, words):
+    with pytest.raises(RecipeError, match=words):
+        build(**wrong)
 
 
 def test_terms_are_the_weighted_sum_that_is_minimised():
@@ -192,6 +231,8 @@ CHANGES = [
     {"mask_refine": "none"}, {"mask_refine": "depthwise"}, {"mask_per_channel": True}, {"mask_count": 1},
     {"discarding": "mismatch"}, {"discarding": "raw"}, {"sparsity_rate": 0.5}, {"gan": "hinge"},
     *({"encoder": "conv_pyramid", "fuse_stages": stages} for stages in ((1,), (2,), (3,), (1, 2, 3))),
+    *({"encoder_frozen": False, "fuse_stages": stages} for stages in ((1,), (1, 2), (4,))),
+    *({"encoder": "conv_pyramid", "stages": n, "fuse_stages": (1, 2), "mask_stages": (0,)} for n in (3, 4)),
     {"fuse_stages": (0, 1, 2, 3, 4)}, {"stages": 3, "fuse_stages": (1, 2), "mask_stages": (2,)},
 ]  # fmt: skip
 
@@ -264,6 +305,37 @@ def file(tmp_path):
     path = tmp_path / "mine.safetensors"
     save_file({f"vision_encoder.{k}": v.contiguous() for k, v in network.state_dict().items()}, path)
     return path
+
+
+def test_going_on_demands_the_same_file(file, tmp_path):
+    def parts():
+        method = build(encoder_weights=str(file), allow_random=False)
+        method.encoder.load_weights()
+        optimisers = {p: torch.optim.Adam(own.values()) for p, own in trained_parameters(method.players()).items()}
+        return method, optimisers, None
+
+    path = tmp_path / "checkpoint.safetensors"
+    save_checkpoint(path, *parts(), {}, Progress(step=2), "hash")
+    assert not any(key.startswith("method.encoder") for key in load_file(path))
+    assert load_checkpoint(path, *parts(), "hash")[0].step == 2
+    other = sam("sam_tiny", "neck").build(128)
+    save_file({f"vision_encoder.{k}": v.contiguous() for k, v in other.state_dict().items()}, file)
+    with pytest.raises(InputError, match="trained with other weights"):
+        load_checkpoint(path, *parts(), "hash")
+
+
+def test_random_weights_can_be_had_where_there_is_a_file(file):
+    drawn = build(encoder_weights="random")
+    drawn.encoder.load_weights()
+    assert "RANDOM" in drawn.encoder.origin
+    given = build(encoder_weights=str(file))
+    given.encoder.load_weights()
+    assert "RANDOM" not in given.encoder.origin
+    with pytest.raises(InputError, match="allow_random = true"):
+        build(encoder_weights="random", allow_random=False).encoder.load_weights()
+    # Somebody meant that file, whatever is allowed.
+    with pytest.raises(InputError, match="not there"):
+        build(encoder_weights=f"{file}.missing").encoder.load_weights()
 
 
 def test_a_model_has_no_weights_of_others_and_demands_the_same_file(file, tmp_path, run):

@@ -100,17 +100,21 @@ def test_the_published_digest_is_demanded_of_a_torch_file(torchvision_file):
         VGG19(weights=str(torchvision_file[1])).load_weights()
 
 
-def test_without_weights_nothing_runs_unless_random_ones_are_allowed(tmp_path):
+def test_without_weights_nothing_runs_unless_random_ones_are_allowed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRANSMODAL_CACHE", str(tmp_path))
     missing = str(tmp_path / "none.pth")
     vgg = VGG19(taps=("relu1_1",), weights=missing)
     with pytest.raises(InputError, match=r"none\.pth: the weights 'vgg19' are not there"):
         vgg.find_weights()
     with pytest.raises(InputError, match="no weights yet"):
         vgg(torch.zeros(1, 1, 8, 8))
-    random = VGG19(taps=("relu1_1",), weights=missing, allow_random=True)
+    # A file that somebody named is meant, whatever is allowed.
+    with pytest.raises(InputError, match="are not there"):
+        VGG19(taps=("relu1_1",), weights=missing, allow_random=True).load_weights()
+    random = VGG19(taps=("relu1_1",), allow_random=True)
     random.load_weights()
     assert "RANDOM" in random.origin
-    again = VGG19(taps=("relu1_1",), weights=missing, allow_random=True)
+    again = VGG19(taps=("relu1_1",), allow_random=True)
     image = torch.rand(1, 1, 8, 8)
     assert torch.equal(random(image)[0], again(image)[0]), "the same random numbers always"
 

@@ -23,7 +23,7 @@ from transmodal.experiment.judge import Judged, final_evaluation, judge, learn_f
 from transmodal.experiment.price import price
 from transmodal.experiment.run import Run, open_run, start
 from transmodal.inference.model import Model, load_model, save_model
-from transmodal.inference.predict import tile_size
+from transmodal.inference.predict import tile_size, views
 from transmodal.inference.profile import Profile
 from transmodal.inference.profile import learn as learn_profile
 from transmodal.inference.synthesize import pick_device
@@ -295,7 +295,7 @@ def _validation_images(method: Method, run: Run) -> int:
     recipe, count = run.recipe, 0
     for name in run.split.val[: recipe.training.validation_cases or None]:
         shape = run.dataset.case(name).grid.shape
-        for axis in recipe.sampling.axes:
+        for axis in views(recipe.sampling, recipe.inference):
             count += len(cover(shape, tile_size(recipe.sampling, method.multiple, axis), recipe.inference.overlap))
     return count
 

@@ -104,7 +104,7 @@ def predict(how: Translation, scan: Scan) -> Float32[np.ndarray, "Cout X Y Z"]:
     if not mask.any():
         raise InputError(f"{case}: its mask is empty; give another mask, or check the first source")
     shape = (mask.shape[0], mask.shape[1], mask.shape[2])
-    views = _views(how.sampling, settings)
+    axes = views(how.sampling, settings)
     run = runner(method, settings.precision)
 
     def seen_along(axis: int | None) -> Float32[np.ndarray, "Cout X Y Z"]:
@@ -120,7 +120,7 @@ def predict(how: Translation, scan: Scan) -> Float32[np.ndarray, "Cout X Y Z"]:
         first = Portion(settings.batch_size, tile_size(how.sampling, method.multiple, axis))
         return frugally(view, first, method.multiple, case)
 
-    answers = map(seen_along, views)
+    answers = map(seen_along, axes)
     total = next(answers)
     for number, answer in enumerate(answers, start=2):
         total += (answer - total) / number
@@ -137,7 +137,12 @@ def tile_size(sampling: Sampling, multiple: int, axis: int | None) -> tuple[int,
     return rounded[0], rounded[1], rounded[2]
 
 
-def _views(sampling: Sampling, settings: InferenceSettings) -> list[int | None]:
+def views(sampling: Sampling, settings: InferenceSettings) -> list[int | None]:
+    """The axes that slices are taken across, one after the other; None for patches.
+
+    Raises:
+        RecipeError: planes asked of a model of patches.
+    """
     if sampling.spatial == 3:
         if settings.planes:
             raise RecipeError("inference.planes: this model sees patches, not slices; leave planes out")

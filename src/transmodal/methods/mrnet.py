@@ -56,7 +56,8 @@ class MRNet(nn.Module):
         encoder_size: edge of the images it is given, in voxels; 0 for its native size.
         encoder_taps: of a ViT: outputs of its four global blocks, or its neck.
         encoder_frozen: False lets it learn; its weights are then part of the Model.
-        encoder_weights: path of its file; empty for the caches.
+        encoder_weights: path of its file; empty for the caches, ``random`` for random weights even where there is
+            a file (with ``allow_random``): the control for what pretraining is worth.
         encoder_sha256: the digest that the file must have; empty for the published one, where there is one.
         encoder_cache: keep its features on disk in this precision while training; ``none`` computes them anew.
         allow_random: train with random weights of the encoder where there is no file; every output then says so.
@@ -130,6 +131,13 @@ class MRNet(nn.Module):
         super().__init__()
         if l1_body_weight < 1:
             raise ValueError(f"l1_body_weight = {l1_body_weight:g}: give 1 or more")
+        if mask_ramp < 0:
+            raise ValueError(f"mask_ramp = {mask_ramp}: give a number of steps, or 0 for none")
+        if sparsity_rate is not None and not 0 < sparsity_rate < 1:
+            raise ValueError(f"sparsity_rate = {sparsity_rate:g}: give a share between 0 and 1")
+        masked = bool(mask_count and (mask_stages or mask_dual == "site"))
+        if not (l1_weight or gan_weight or (masked and (discarding_weight or sparsity_weight))):
+            raise ValueError("every weight is 0, so there is nothing to learn from; give l1_weight, for one")
         fused = fuse_mode != "none" and encoder != "none" and bool(fuse_stages)
         self.encoder: PretrainedEncoder | ConvPyramid | None = None
         if fused and encoder == "conv_pyramid":
@@ -158,8 +166,12 @@ class MRNet(nn.Module):
             mask_stages=mask_stages,
             dual=mask_dual,
         )
-        if isinstance(self.encoder, ConvPyramid):
+        self.multiple = self.generator.multiple
+        if self.encoder is not None:
+            # What nobody looks at need not be computed, and could not learn.
             self.encoder.cut(1 + max(self.generator.taps.values()))
+        if isinstance(self.encoder, ConvPyramid):
+            self.multiple = max(self.multiple, 2 ** len(self.encoder.stages))
         self.critic = (
             conditional_critic(task, width=critic_width, layers=critic_layers, norm_kind="instance")
             if gan_weight
@@ -170,7 +182,6 @@ class MRNet(nn.Module):
         self.gan_weight = gan_weight
         self.discarding_weight, self.discarding = discarding_weight, discarding
         self.sparsity_weight, self.sparsity_rate, self.mask_ramp = sparsity_weight, sparsity_rate, mask_ramp
-        self.multiple = self.generator.multiple
         self._seen: dict[str, tuple[Tensor, ...]] = {}
 
     def players(self) -> Players:

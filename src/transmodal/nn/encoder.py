@@ -79,6 +79,7 @@ class Backbone:
         mean: taken off an image in [0, 1].
         sd: what is left is divided by it.
         taps: what is taken, for the key of a cache.
+        trim: (network, number of maps) → the layers after the last of so many maps are gone.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Backbone:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     sd: tuple[float, ...] = (0.229, 0.224, 0.225)
     taps: str = ""
+    trim: Callable[[nn.Module, int], None] = lambda network, maps: None
 
 
 class PretrainedEncoder(nn.Module):
@@ -158,6 +160,12 @@ class PretrainedEncoder(nn.Module):
         else:
             self.register_load_state_dict_post_hook(_mark_ready)
         self.train(not frozen)
+
+    def cut(self, maps: int) -> None:
+        """Do without the maps after the first ``maps``, and without the layers that only those need."""
+        if maps < len(self.channels):
+            self.backbone.trim(self.network, maps)
+            self.channels = self.channels[:maps]
 
     def train(self, mode: bool = True) -> "PretrainedEncoder":
         """Stays in evaluation mode while it is frozen."""
@@ -289,7 +297,7 @@ class ConvPyramid(nn.Module):
 
     def cut(self, maps: int) -> None:
         """Do without the maps after the first ``maps``, which nobody looks at and which could not learn."""
-        self.stages = self.stages[:maps]
+        self.stages, self.channels = self.stages[:maps], self.channels[:maps]
 
     def forward(self, image: Float[Tensor, "B C X Y"]) -> list[FeatureMap]:
         """The maps of an image in [-1, 1], whose edges are multiples of 16."""

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from transmodal.data.files import write_bytes, write_json
 from transmodal.errors import InputError
+from transmodal.progress import warn
 
 Precision = Literal["float32", "float16"]
 _LARGEST = 6e4
@@ -68,6 +69,8 @@ class FeatureCache:
                 f"{said}, where {_spell(free)} are free; make room, set TRANSMODAL_CACHE to a larger disk, "
                 "take encoder_cache = 'float16' or a smaller encoder_size, or leave encoder_cache out"
             )
+        if need > free:
+            warn(f"{said}: that fits only if the {_spell(held)} that are there are of the same images")
         return f"{said}; {_spell(held)} are there already, {_spell(free)} are free"
 
     def recall(self, image: Tensor, compute: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
@@ -110,7 +113,8 @@ class FeatureCache:
 
     def _stored(self, maps: Sequence[Tensor]) -> np.ndarray:
         flat = torch.cat([values.detach().float().reshape(-1) for values in maps]).cpu().numpy()
-        if self.dtype == np.float16 and np.abs(flat).max() >= _LARGEST:
+        # Not a number is no smaller than anything.
+        if self.dtype == np.float16 and not np.abs(flat).max() < _LARGEST:
             raise InputError(
                 f"features reach {np.abs(flat).max():.3g}, which half precision cannot hold; "
                 "set encoder_cache = 'float32'"

@@ -21,6 +21,9 @@ from torch import Tensor, nn
 from transmodal.errors import InputError, RecipeError, nearest
 from transmodal.nn.feature_cache import FeatureCache
 
+RANDOM = "random"
+"""In the place of a path: no file is read."""
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -94,7 +97,7 @@ class WeightsFile:
 
     Attributes:
         name: of the weights, among :data:`KNOWN`; empty where none are published.
-        path: where it is; empty for the caches.
+        path: where it is; empty for the caches, and :data:`RANDOM` for random weights even where there is a file.
         sha256: the digest that it must have; empty for the published one, where there is one.
         optional: whether random weights will do where there is no file.
         network: whose they are, for messages.
@@ -112,13 +115,20 @@ class WeightsFile:
         Raises:
             InputError: there is none.
         """
+        if self.path == RANDOM:
+            if not self.optional:
+                raise InputError(f"{self.network} is to have random weights; say so with allow_random = true")
+            return None
+        if self.path:
+            # Somebody meant this file: random weights instead of it would be a surprise.
+            return find(self.name or self.network, self.path)
         try:
-            if not (self.name or self.path):
+            if not self.name:
                 raise InputError(
                     f"{self.network} has no published weights; name a file of yours as encoder_weights, or "
                     "set allow_random = true to go on without"
                 )
-            return find(self.name or self.network, self.path)
+            return find(self.name)
         except InputError:
             if self.optional:
                 return None
@@ -183,13 +193,19 @@ def load_as_before(networks: Sequence[Pretrained], said: Sequence[str]) -> None:
     Raises:
         InputError: no file, or weights other than those.
     """
+    for network in networks:
+        network.load_weights()
+    check_as_before(networks, said)
+
+
+def check_as_before(networks: Sequence[Pretrained], said: Sequence[str]) -> None:
+    """Refuse other weights than a training had; arguments and errors as those of :func:`load_as_before`."""
     # What a file is called may change, its digest may not.
     before = {sentence.rpartition("sha256 ")[2] for sentence in said}
     for network in networks:
-        network.load_weights()
         if network.origin.rpartition("sha256 ")[2] not in before:
             raise InputError(
-                f"this model was trained with other weights ({'; '.join(said)}) than those found "
+                f"this was trained with other weights ({'; '.join(said)}) than those found "
                 f"({network.origin}); supply the same file"
             )
 

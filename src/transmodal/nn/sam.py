@@ -114,9 +114,13 @@ def _vit(name: str, numbers: _ViT, taps: Taps) -> Backbone:
                 found.append(x.permute(0, 3, 1, 2))
         return found if taps == "blocks" else [network.neck(x)]
 
+    def trim(network: Any, count: int) -> None:
+        network.layers = network.layers[: numbers.globals_[count - 1] + 1]
+
     return Backbone(
         name=name,
         weights=numbers.weights,
+        trim=trim,
         build=build,
         maps=maps,
         convert=_convert_vit,
@@ -199,6 +203,9 @@ def _hiera(name: str, numbers: _Hiera) -> Backbone:
                 found.append(x.permute(0, 3, 1, 2))
         return found
 
+    def trim(network: Any, count: int) -> None:
+        network.blocks = network.blocks[: network.stage_ends[count - 1] + 1]
+
     def convert(state: dict[str, Tensor], _: nn.Module) -> dict[str, Tensor]:
         own = _under(state, "vision_encoder.backbone.")
         if not own:
@@ -210,6 +217,7 @@ def _hiera(name: str, numbers: _Hiera) -> Backbone:
         weights=name.replace("_", "-"),
         build=build,
         maps=maps,
+        trim=trim,
         convert=convert,
         channels=tuple(numbers.width * 2**s for s in range(4)),
         multiple=32,

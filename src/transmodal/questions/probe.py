@@ -38,11 +38,13 @@ class Findings:
         spectra: frequencies of features.
         masks: what the masks are like.
         worth: what opening them costs.
+        weights: which weights frozen networks have, run by run.
     """
 
     spectra: list[Content] = field(default_factory=list)
     masks: list[Row] = field(default_factory=list)
     worth: list[Row] = field(default_factory=list)
+    weights: list[str] = field(default_factory=list)
 
 
 def probe(words: Sequence[str], out: Path, *, slices: int = 8, device: str = "auto") -> str:
@@ -66,7 +68,9 @@ def probe(words: Sequence[str], out: Path, *, slices: int = 8, device: str = "au
     runs = _opened(words, slices)
     found = Findings()
     for run in runs:
-        method, fresh = load_model(run.folder / "model", pick_device(device)).method, _untrained(run, device)
+        model = load_model(run.folder / "model", pick_device(device))
+        found.weights += model.about.get("pretrained", [])
+        method, fresh = model.method, _untrained(run, device)
         for name in progress.track(run.split.test, f"probing {run.folder.name}"):
             case = run.dataset.case(name)
             _look(found, method, fresh, run, case, _thinned(case, run, slices))
@@ -151,6 +155,7 @@ def _written(out: Path, runs: Sequence[Run], slices: int, found: Findings) -> st
         f"{runs[0].recipe.method}: {slices} slices of each of {sum(len(r.split.test) for r in runs)} test cases; "
         "means over cases, 95 % intervals. Research only."
     ]
+    parts += [f"- {sentence}" for sentence in dict.fromkeys(found.weights)]
     if found.spectra:
         write_rows(out / "spectra.csv", spectra.rows(found.spectra))
         labels = ("frequency / Nyquist of the grid", "Δ log amplitude")

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from transmodal.data.files import write_bytes
 from transmodal.errors import InputError
-from transmodal.nn.pretrained import origins
+from transmodal.nn.pretrained import check_as_before, frozen_networks, origins
 from transmodal.progress import warn
 from transmodal.training.ema import Average
 
@@ -110,7 +110,8 @@ def load_checkpoint(
         How far the training was, and the sums given to :func:`save_checkpoint`.
 
     Raises:
-        InputError: no checkpoint, a damaged file and none before it, a foreign file, or one of another recipe.
+        InputError: no checkpoint, a damaged file and none before it, a foreign file, one of another recipe,
+            or other weights in a frozen network than it was trained with.
     """
     tensors, about = _sound(path)
     if about.get("format") not in (FORMAT, _WITHOUT_DIGEST):
@@ -119,6 +120,10 @@ def load_checkpoint(
         raise InputError(
             f"{path}: was made by another recipe; resume with the recipe and the words the run was started with"
         )
+    try:
+        check_as_before(frozen_networks(method), json.loads(about.get("pretrained", "[]")))
+    except InputError as problem:
+        raise InputError(f"{path}: {problem}") from problem
     try:
         return _restore(tensors, about, method, optimizers, average, rank)
     except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as problem:
