@@ -135,9 +135,8 @@ def test_turns_leave_the_other_player_alone():
 @pytest.mark.parametrize("still", ["generator", "critic"])
 def test_a_step_of_one_player_moves_nobody_else(still):
     method = build()
-    before = {
-        name: [p.detach().clone() for p in getattr(method, name).parameters()] for name in ("generator", "critic")
-    }
+    networks = {"generator": method.generator, "critic": method.critic}
+    before = {name: [p.detach().clone() for p in network.parameters()] for name, network in networks.items()}
     parameters = trained_parameters(method.players())
     optimisers = {p: torch.optim.SGD(own.values(), 0.0 if p == still else 1e-2) for p, own in parameters.items()}
     play(method, [batch()], optimisers, parameters, dict.fromkeys(parameters, 0.0),
