@@ -1,6 +1,7 @@
 """The acceptance checks of the colouriser that need no data."""
 
 import copy
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,7 @@ SMALL = {
     "width": 8, "blocks": 2, "reduction": 8, "critic_width": 8, "segmenter_width": 4, "labels": LABELS,
     "allow_random": True,
 }  # fmt: skip
+THIN = {"width": 8, "blocks": 1, "reduction": 8, "critic_width": 4, "critic_layers": 1}
 TERMS = {
     "adversarial", "reverse_adversarial", "cycle", "reverse_cycle", "structure", "pseudo_structure", "radiometric",
     "segmentation",
@@ -399,6 +401,18 @@ def tiny(dataset, method, **words):
     return make_recipe({**table, **words}, "tiny")
 
 
+def test_a_segmenter_keeps_its_table_where_it_is_the_default(bodies_on_disk, tmp_path):
+    _, dataset = bodies_on_disk
+    data = {"path": str(dataset.path), "sources": ["cryo"], "targets": ["T1w"], "folds": 3}
+    judge = {"name": "segmentation", "width": 2}
+    train(tiny(dataset, judge, data=data, sampling={"size": [32, 32]}), tmp_path / "judge", device="cpu")
+    record = tmp_path / "judge" / "model" / "model.json"
+    assert json.loads(record.read_text())["arguments"] == {"labels": list(range(47)), "width": 2}
+    own = {"name": "colorization", "segmenter": str(tmp_path / "judge"), "labels": list(range(47))[::-1]}
+    with pytest.raises(InputError, match="make them the same"):
+        train(tiny(dataset, {**own, "segmenter_width": 2, **THIN}), tmp_path / "other", device="cpu")
+
+
 def test_from_a_segmenter_to_a_coloured_volume_on_the_same_grid(bodies_on_disk, tmp_path):
     """The table of labels is kept; a Model holds the encoder and one decoder; RGB comes out in any plane."""
     raw, dataset = bodies_on_disk
@@ -407,10 +421,7 @@ def test_from_a_segmenter_to_a_coloured_volume_on_the_same_grid(bodies_on_disk, 
     data = {"path": str(dataset.path), "sources": ["cryo"], "targets": ["T1w"], "folds": 3}
     sampling = {"size": [32, 32]}
     train(tiny(dataset, judge, data=data, sampling=sampling), tmp_path / "judge", device="cpu")
-    own = {
-        "name": "colorization", "width": 8, "blocks": 1, "reduction": 8, "critic_width": 4, "segmenter_width": 4,
-        "critic_layers": 1,
-    }  # fmt: skip
+    own = {"name": "colorization", "segmenter_width": 4, **THIN}
     with pytest.raises(InputError, match="'segmentation'"):
         train(tiny(dataset, {**own, "labels": labels}), tmp_path / "none", device="cpu")
     other = {**own, "labels": [*labels, 13], "segmenter": str(tmp_path / "judge")}

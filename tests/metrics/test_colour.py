@@ -130,6 +130,23 @@ def test_the_pyramid_loses_nothing():
         steerable_pyramid(torch.rand(1, 60, 64))
 
 
+@pytest.mark.parametrize("size", [(72, 72), (88, 104), (64, 200)])
+def test_bands_whose_last_half_is_odd(size):
+    """A constant stays one; any image's low band is that of the sum over frequencies, one by one."""
+    low = steerable_pyramid(torch.full((1, *size), 0.5, dtype=torch.float64)).low
+    assert low.shape == (1, size[0] // 8, size[1] // 8)
+    assert (low - low.mean()).abs().max() < 1e-12
+    image = np.random.default_rng(0).random(size)
+    spectrum = np.fft.fft2(image)
+    rows, columns = (np.fft.fftfreq(n // 8, 8 / n).round().astype(int) for n in size)
+    octaves = np.log2(np.maximum(np.hypot(rows[:, None] / (size[0] / 2), columns / (size[1] / 2)), 2 / max(size)))
+    kept = spectrum[np.ix_(rows, columns)]
+    for edge in (0, -1, -2, -3):
+        kept = kept * np.sqrt(1 - np.cos(np.pi / 2 * np.clip(octaves - edge, -1, 0)) ** 2)
+    told = np.fft.ifft2(kept).real
+    assert np.abs(steerable_pyramid(torch.from_numpy(image)[None]).low[0].numpy() - told).max() < 1e-10
+
+
 # Colour
 
 

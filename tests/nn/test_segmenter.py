@@ -71,7 +71,7 @@ def test_it_reads_a_model_and_nothing_else(tmp_path):
             Segmenter(3, LABELS, 4, str(tmp_path / str(number))).load_weights()
     (tmp_path / "0" / "weights.safetensors").write_bytes(b"damaged")
     (tmp_path / "0" / "model.json").write_text(
-        json.dumps({"method": "segmentation", "arguments": {}, "sha256": "no"})
+        json.dumps({"method": "segmentation", "arguments": {"labels": list(LABELS)}, "sha256": "no"})
     )
     with pytest.raises(InputError, match="do not match the sha256"):
         Segmenter(3, LABELS, 4, str(tmp_path / "0")).load_weights()
@@ -80,6 +80,19 @@ def test_it_reads_a_model_and_nothing_else(tmp_path):
     with pytest.raises(InputError, match="segmentation_weight = 0"):
         Segmenter(3, LABELS, 4).find_weights()
     assert "RANDOM" in Segmenter(3, LABELS, 4, allow_random=True).origin
+
+
+def test_a_model_without_a_table_has_the_default_one(tmp_path):
+    """As those that older versions wrote: 47 other codes, or the same in another order, are refused."""
+    run = tmp_path / "run"
+    model(run, LabelUNet(3, 47, width=2))
+    record = run / "model.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "arguments": {}}))
+    default = tuple(range(47))
+    for other in ((*default[:46], 99), default[::-1]):
+        with pytest.raises(InputError, match=r"was trained on labels = \[0, 1, 2.*make them the same"):
+            Segmenter(3, other, 2, str(run)).load_weights()
+    Segmenter(3, default, 2, str(run)).load_weights()
 
 
 def stripes(seed=0):

@@ -248,10 +248,13 @@ def as_model(method: Method, run: Run, step: int) -> Model:
         "versions": versions(),
     }
     about["recipe"]["data"].pop("path")
+    # A table of labels is kept even where it is the default: what was trained on it is compared by it.
+    declared = registry.arguments(registry.get(recipe.method))
+    tables = {"labels": declared["labels"].default} if "labels" in declared else {}
     return Model(
         name=recipe.method,
         method=method,
-        arguments=recipe.arguments,
+        arguments={**tables, **recipe.arguments},
         task=recipe.task,
         sampling=recipe.sampling,
         prepare=run.dataset.settings,

@@ -41,7 +41,7 @@ from transmodal.nn.colour_nets import Bottleneck, ColourDecoder, MultiscaleEncod
 from transmodal.nn.convnd import Upsample
 from transmodal.nn.history import ImagePool
 from transmodal.nn.patchgan import PatchGAN
-from transmodal.nn.segmenter import Segmenter
+from transmodal.nn.segmenter import PUBLISHED, Segmenter
 
 
 class Colorization(nn.Module):
@@ -97,7 +97,7 @@ class Colorization(nn.Module):
         self,
         task: Task,
         *,
-        labels: tuple[int, ...] = tuple(range(47)),
+        labels: tuple[int, ...] = PUBLISHED,
         segmenter: str = "",
         segmenter_width: int = 64,
         train_segmenter: bool = False,

@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 from transmodal.data.batch import Batch
 from transmodal.data.task import Task
 from transmodal.methods._method import Facts, Objectives, Players
-from transmodal.nn.segmenter import Classes, LabelUNet
+from transmodal.nn.segmenter import PUBLISHED, Classes, LabelUNet
 
 
 class Segmentation(nn.Module):
@@ -46,7 +46,7 @@ class Segmentation(nn.Module):
     totals: Tensor
 
     def __init__(
-        self, task: Task, *, labels: tuple[int, ...] = tuple(range(47)), width: int = 64, depth: int = 4
+        self, task: Task, *, labels: tuple[int, ...] = PUBLISHED, width: int = 64, depth: int = 4
     ) -> None:
         super().__init__()
         self.multiple = 2**depth

@@ -20,6 +20,8 @@ from transmodal.data.files import read_json
 from transmodal.errors import InputError
 from transmodal.nn.convnd import conv
 
+PUBLISHED = tuple(range(47))
+"""The table of a network of 47 classes: the default of methods with one, and of a Model that names none."""
 _RANDOM = "the segmenter has RANDOM weights, as allow_random says: what it names means nothing"
 _ALONG = "the segmenter starts from new weights and is trained along"
 
@@ -185,8 +187,9 @@ class Segmenter(nn.Module):
                 f"{folder}: is not a Model of the method 'segmentation'; give one as method.segmenter"
             )
         arguments, digest_said = facts.get("arguments"), facts.get("sha256")
-        stored = arguments.get("labels") if isinstance(arguments, dict) else None
-        if stored is not None and stored != list(self.classes.labels):
+        named = arguments if isinstance(arguments, dict) else {}
+        stored = named.get("labels", list(PUBLISHED))
+        if stored != list(self.classes.labels):
             raise InputError(
                 f"{folder}: was trained on labels = {stored}, and method.labels = {list(self.classes.labels)}; "
                 "make them the same"

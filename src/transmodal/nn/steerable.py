@@ -78,9 +78,9 @@ def _as(mask: np.ndarray, images: Tensor) -> Tensor:
 
 
 def _middle(spectrum: Spectrum) -> Spectrum:
-    """The low half of the frequencies along both axes."""
-    rows, columns = spectrum.shape[-2:]
-    return spectrum[..., rows // 4 : rows // 4 + rows // 2, columns // 4 : columns // 4 + columns // 2]
+    """The low half of the frequencies along both axes; the constant is at n // 2 before and after."""
+    rows, columns = (slice(n // 2 - n // 2 // 2, n // 2 - n // 2 // 2 + n // 2) for n in spectrum.shape[-2:])
+    return spectrum[..., rows, columns]
 
 
 @lru_cache(maxsize=32)
