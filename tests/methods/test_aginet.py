@@ -171,3 +171,11 @@ def test_no_layer_starts_dead():
     method.generator(batch().source)
     assert len(offsets) == len(layers)
     assert all((after - before).abs().max() > 0 for before, after in offsets.values())
+
+
+def test_a_sample_that_ends_as_one_voxel_is_refused_when_built():
+    task = Task(sources=("T1w", "T2w"), targets=("PDw",), size=(8, 8))
+    with pytest.raises(RecipeError, match="8 x 8 ends as one voxel"):
+        registry.build("aginet", task, {"width": 8, "depth": 3})
+    registry.build("aginet", task, {"width": 8, "depth": 2})
+    registry.build("aginet", task, {"width": 8, "depth": 3, "norm": "batch"})
