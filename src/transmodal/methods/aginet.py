@@ -147,9 +147,10 @@ class AGINet(nn.Module):
         self.adversary = Adversary(self.critic, gan, critic_weight) if self.critic is not None else None
         self.multiple = self.generator.multiple
         if backbone == "resunet" and norm == "instance" and task.size and max(task.size) <= self.multiple:
+            size = " x ".join(map(str, task.size))
             raise ValueError(
-                f"depth = {depth}: a sample of {' x '.join(map(str, task.size))} ends as one voxel, which instance "
-                "norm cannot normalise; give longer samples or a smaller depth"
+                f"depth = {depth}: a sample of {size} ends as one voxel, which instance norm cannot normalise; give "
+                "longer samples or a smaller depth"
             )
 
     def players(self) -> Players:
