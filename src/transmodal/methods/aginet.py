@@ -149,8 +149,8 @@ class AGINet(nn.Module):
         if backbone == "resunet" and norm == "instance" and task.size and max(task.size) <= self.multiple:
             size = " x ".join(map(str, task.size))
             raise ValueError(
-                f"depth = {depth}: a sample of {size} ends as one voxel, which instance norm cannot normalise; give "
-                "longer samples or a smaller depth"
+                f"depth = {depth}: a sample of {size} ends as one voxel, which instance norm cannot normalise; "
+                "give longer samples or a smaller depth"
             )
 
     def players(self) -> Players:
