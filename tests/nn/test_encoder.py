@@ -345,3 +345,15 @@ def test_which_map_goes_where():
     assert [tap_of(stage, range(4), 4) for stage in range(5)] == [0, 0, 1, 2, 3]
     assert [tap_of(stage, range(1), 4) for stage in range(5)] == [0, 0, 0, 0, 0]
     assert [tap_of(stage, range(2), 4) for stage in range(5)] == [0, 0, 0, 1, 1]
+
+
+def test_a_hiera_that_is_cut_gives_the_same_first_maps():
+    whole = PretrainedEncoder(sam("sam2_hiera_tiny"), size=64, allow_random=True)
+    cut = PretrainedEncoder(sam("sam2_hiera_tiny"), size=64, allow_random=True)
+    cut.cut(2)
+    assert cut.channels == whole.channels[:2]
+    assert sum(p.numel() for p in cut.parameters()) < 0.2 * sum(p.numel() for p in whole.parameters())
+    x = image(1, 1, 64, 64)
+    one, other = cut(x), whole(x)
+    assert len(one) == 2
+    assert all(torch.equal(a.values, b.values) for a, b in zip(one, other, strict=False))
