@@ -163,13 +163,17 @@ def test_what_nobody_looks_at_is_not_computed(stages):
     [
         ({"mask_ramp": -5}, "mask_ramp = -5"),
         ({"sparsity_rate": 1.0}, "sparsity_rate = 1"),
-        ({"l1_weight": 0.0, "gan_weight": 0.0, "mask_count": 0}, "every weight is 0"),
     ],
     ids=str,
 )
 def test_numbers_that_cannot_be_are_refused(wrong, words):
     with pytest.raises(RecipeError, match=words):
         build(**wrong)
+
+
+def test_no_weight_at_all_is_said():
+    with pytest.raises(RecipeError, match="generator: all of its weights are 0"):
+        train(build(l1_weight=0.0, gan_weight=0.0, mask_count=0))
 
 
 def test_terms_are_the_weighted_sum_that_is_minimised():

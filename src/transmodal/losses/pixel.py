@@ -25,6 +25,14 @@ def l1(prediction: Images, truth: Images, mask: Mask | None = None) -> Loss:
     return _mean(lambda d: d.abs(), prediction, truth, mask)
 
 
+def body_l1(prediction: Images, truth: Images, mask: Mask, weight: float) -> Loss:
+    """The same over all voxels; those in the mask weigh ``weight``, others 1."""
+    if weight == 1:
+        return l1(prediction, truth)
+    weights = (1 + (weight - 1) * mask.float()).expand_as(prediction)
+    return (weights * (prediction.float() - truth.float()).abs()).sum() / weights.sum()
+
+
 def l2(prediction: Images, truth: Images, mask: Mask | None = None) -> Loss:
     """Mean of (p - t)², in squared units of the images. Its minimiser is the mean."""
     return _mean(lambda d: d.square(), prediction, truth, mask)

@@ -26,7 +26,7 @@ from transmodal.data.task import Task
 from transmodal.losses.adversarial import Gan
 from transmodal.losses.adversary import Adversary
 from transmodal.losses.mask_terms import Discarding, feature_discarding, mask_readings, mask_sparsity
-from transmodal.losses.pixel import l1
+from transmodal.losses.pixel import body_l1
 from transmodal.methods._method import Facts, Objectives, Players
 from transmodal.nn.convnd import Output
 from transmodal.nn.encoder import ConvPyramid, FeatureMap, PretrainedEncoder
@@ -135,9 +135,6 @@ class MRNet(nn.Module):
             raise ValueError(f"mask_ramp = {mask_ramp}: give a number of steps, or 0 for none")
         if sparsity_rate is not None and not 0 < sparsity_rate < 1:
             raise ValueError(f"sparsity_rate = {sparsity_rate:g}: give a share between 0 and 1")
-        masked = bool(mask_count and (mask_stages or mask_dual == "site"))
-        if not (l1_weight or gan_weight or (masked and (discarding_weight or sparsity_weight))):
-            raise ValueError("every weight is 0, so there is nothing to learn from; give l1_weight, for one")
         fused = fuse_mode != "none" and encoder != "none" and bool(fuse_stages)
         self.encoder: PretrainedEncoder | ConvPyramid | None = None
         if fused and encoder == "conv_pyramid":
@@ -197,20 +194,14 @@ class MRNet(nn.Module):
         made = self.generate(x, self.features(x))
         fake = made.image
         self._seen = {site: tuple(m.detach() for m in masked.masks) for site, masked in made.sites.items()}
-        terms = {"l1": self.l1_weight * self._l1(fake, batch)} if self.l1_weight else {}
+        terms = {}
+        if self.l1_weight:
+            terms["l1"] = self.l1_weight * body_l1(fake, y, batch.mask, self.l1_body_weight)
         terms |= self._mask_terms(made, y, batch.step)
         if self.adversary is not None:
             yield "critic", {"adversarial": self.adversary.critics_term(y, fake, x)}
             terms["adversarial"] = self.gan_weight * self.adversary.generators_term(fake, x)
         yield "generator", terms
-
-    def _l1(self, fake: Float[Tensor, "B C X Y"], batch: Batch) -> Float[Tensor, ""]:
-        """Weighted L1, divided by the sum of the weights."""
-        if self.l1_body_weight == 1:
-            return l1(fake, batch.truth)
-        weight = 1 + (self.l1_body_weight - 1) * batch.mask.float()
-        weight = weight.expand_as(fake)
-        return (weight * (fake.float() - batch.truth.float()).abs()).sum() / weight.sum()
 
     def _mask_terms(self, made: Translation, y: Float[Tensor, "B C X Y"], step: int) -> dict[str, Tensor]:
         """λ_fd L_fd and λ_ms L_ms, as far as they have risen."""

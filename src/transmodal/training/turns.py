@@ -82,6 +82,10 @@ def play(
         optimizer.zero_grad(set_to_none=True)
         with _shared(own, fabric):
             for micro, (_, terms) in enumerate(turns):
+                if not terms:
+                    raise RecipeError(
+                        f"{player}: all of its weights are 0, so there is nothing to learn from; set one"
+                    )
                 for term, value in terms.items():
                     share = value.detach() / len(turns)
                     key = f"{player}/{term}"
