@@ -16,12 +16,14 @@ from pathlib import Path
 
 import torch
 from slices import by_slice, chosen, label, table
+from torch import Tensor
 
 from transmodal import progress
 from transmodal.data.files import write_text
 from transmodal.data.layout import CaseFiles, find_cases
+from transmodal.data.modality import modality
 from transmodal.data.volume import read_volume
-from transmodal.errors import InputError
+from transmodal.errors import InputError, RecipeError
 from transmodal.evaluation.table import Row, write_rows
 from transmodal.experiment.run import open_run
 from transmodal.inference.model import Model, load_model
@@ -37,20 +39,27 @@ def scores(models: dict[str, Model], case: CaseFiles, metrics: list[str], every:
         raise InputError(f"{case.name}: has no mask to judge in")
     whole = read_volume(case.mask, label=True)
     mask, truth = torch.from_numpy(whole.data[0] > 0), torch.from_numpy(reference.data)
-    levels = chosen(mask, reference.grid.spacing[2], every)
+    levels, size = chosen(mask, reference.grid.spacing[2], every), data_range(target, truth[:, mask])
     for name, model in models.items():
         images = {source: read_volume(case.images[source]) for source in model.task.sources}
         made = torch.from_numpy(synthesize_volumes(model, images, whole).volumes[target].data)
-        size = float(truth.max() - truth.min())
         for level, metric, value in by_slice(made, truth, mask, levels, metrics, size):
             n = int(mask[..., level].sum())
             yield Row(f"{case.name} {level}", name, "slice", metric, "2d", value, "", n)
 
 
+def data_range(target: str, truth: Tensor) -> float:
+    """R: the width of the target's physical window, and of a target without one that of its values in the mask."""
+    window = modality(target).window
+    return float(truth.max() - truth.min()) if window is None else window[1] - window[0]
+
+
 def main(words: list[str], data: Path, out: Path, metrics: list[str], every: float) -> str:
     named = dict(label(word) for word in words)
-    if len(named) < 2:
-        raise InputError("give runs at two resolutions or more: NAME=RUN OTHER=RUN")
+    if len(named) < max(2, len(words)):
+        raise InputError("give runs at two resolutions or more, each with a name of its own: NAME=RUN OTHER=RUN")
+    if others := [metric for metric in metrics if METRICS[metric].against_input]:
+        raise RecipeError(f"{others[0]}: sources have another grid at each resolution; leave it out")
     tests = {open_run(folder).split.test for folder in named.values()}
     if len(tests) > 1:
         raise InputError("the runs were tested on different cases; give the same fold of each")

@@ -7,11 +7,15 @@ Every floor and method of a run that stored predictions is scored on the same sl
 first name is what the others are compared with: mean difference with its 95 % interval, Wilcoxon's signed-rank p
 with Holm's correction. **Slices of one body are no independent subjects**, however far apart: a small p says that
 a difference is the same all over these bodies, not that it holds for others. Rows go to SLICES/slices.csv.
+
+Several seeds of a method are one method: the scores of a slice are averaged over them first. Metrics called
+``NAME-input`` compare the grey of a prediction with the first source as it was shown, as a run's own table does.
 """
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +26,11 @@ from torch import Tensor
 from transmodal import progress
 from transmodal.data.files import read_json, write_text
 from transmodal.data.volume import read_volume
-from transmodal.errors import InputError
+from transmodal.errors import InputError, RecipeError
 from transmodal.evaluation.statistics import holm, paired
 from transmodal.evaluation.table import Row, write_rows
+from transmodal.experiment.judge import shown_source
+from transmodal.experiment.run import Run, open_run
 from transmodal.metrics import METRICS
 from transmodal.reporting.tables import FLOORS
 
@@ -52,17 +58,36 @@ def scores(name: str, run: Path, metrics: list[str], every: float) -> Iterator[R
         raise InputError(f"{run}: kept no predictions; train with evaluation.keep_predictions = true")
     manifest: dict[str, Any] = read_json(record)
     low, high = manifest["window"]
+    own = [metric for metric in metrics if not METRICS[metric].against_input]
+    others = [metric for metric in metrics if METRICS[metric].against_input]
+    opened = open_run(run) if others else None
     for case in manifest["cases"]:
         whole = read_volume(run / case["mask"], label=True)
         mask = torch.from_numpy(whole.data[0] > 0)
         truth = torch.from_numpy(read_volume(run / case["reference"]).data)
         levels = chosen(mask, whole.grid.spacing[2], every)
+        shown = torch.empty(0) if opened is None else first_source(opened, case["case"])
         for method, file in case["predictions"].items():
             made = torch.from_numpy(read_volume(run / file).data)
             called = method if method in FLOORS else name
-            for level, metric, value in by_slice(made, truth, mask, levels, metrics, high - low):
+            grey = (made.mean(dim=0, keepdim=True) - low) / (high - low)
+            found = [
+                *by_slice(made, truth, mask, levels, own, high - low),
+                *by_slice(grey, shown, mask, levels, others, 1.0),
+            ]
+            for level, metric, value in found:
                 n = int(mask[..., level].sum())
                 yield Row(f"{case['case']} {level}", called, "slice", metric, "2d", value, "", n)
+
+
+def first_source(run: Run, name: str) -> Tensor:
+    """The first source of a case, from 0 to 1 of its window."""
+    case, source = run.dataset.case(name), run.recipe.data.sources[0]
+    images = {source: case.values(source)} if source in case.modalities else {}
+    shown = shown_source(source, images, case)
+    if shown is None:
+        raise RecipeError(f"case {name}: has no {source} with a window; leave out metrics against the input")
+    return torch.from_numpy(shown)
 
 
 def by_slice(
@@ -74,6 +99,14 @@ def by_slice(
         for metric in metrics:
             extra = {"data_range": data_range} if METRICS[metric].needs_range else {}
             yield z, metric, METRICS[metric](made[where], truth[where], inside, **extra)
+
+
+def over_seeds(rows: Iterable[Row]) -> list[Row]:
+    """The mean of all rows of one slice, method and metric."""
+    found: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        found.setdefault((row.case, row.method, row.metric), []).append(row)
+    return [replace(own[0], value=float(np.mean([row.value for row in own]))) for own in found.values()]
 
 
 def table(rows: list[Row], metrics: list[str]) -> str:
@@ -102,7 +135,9 @@ def main(words: list[str], out: Path, metrics: list[str], every: float) -> str:
     named = [label(word) for word in words]
     if len({name for name, _ in named}) < 2:
         raise InputError("give runs of two methods or more: NAME=RUN OTHER=RUN")
-    rows = [row for name, run in progress.track(named, "slices") for row in scores(name, run, metrics, every)]
+    rows = over_seeds(
+        row for name, run in progress.track(named, "slices") for row in scores(name, run, metrics, every)
+    )
     text = table(rows, metrics)
     write_rows(out / "slices.csv", rows)
     write_text(out / "slices.md", text)

@@ -12,10 +12,15 @@ import torch
 from transmodal.data.grid import Grid
 from transmodal.data.layout import find_cases
 from transmodal.data.volume import Volume, read_volume, write_volume
-from transmodal.errors import InputError
+from transmodal.errors import InputError, RecipeError
 from transmodal.evaluation.score import score
 from transmodal.evaluation.table import Row, read_rows
+from transmodal.experiment.judge import judge
+from transmodal.experiment.run import open_run
 from transmodal.experiment.train import train
+from transmodal.inference.model import load_model
+from transmodal.inference.synthesize import synthesize_volumes
+from transmodal.metrics import METRICS
 from transmodal.recipe import make_recipe
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
@@ -112,6 +117,63 @@ def test_slices_are_apart_and_a_run_against_itself_differs_nowhere(
     assert whole == again
     assert len(whole) > 2
     assert f"| MAE | again | {len(whole)} | {np.mean(whole):.4g} | +0 [+0, +0] | 1.000 |" in text
+
+
+def test_slices_against_the_input_are_those_of_the_runs_own_table(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = script("slices", monkeypatch)
+    found["main"]([f"whole={run}", f"again={run}"], tmp_path, ["MAE", "SSIM-input", "SSIM"], 1.0)
+    rows = {(r.case, r.method, r.metric): r.value for r in read_rows(tmp_path / "slices.csv")}
+    opened = open_run(run)
+    (name,) = opened.split.test
+    level = sorted(int(case.split()[1]) for case, _, metric in rows if metric == "MAE")[4]
+    case = opened.dataset.case(name)
+    (judged,) = judge(load_model(run / "model").method, opened, case)
+    where = (..., slice(level, level + 1))
+    images = (judged.prediction, judged.source, judged.reference)
+    made, shown, truth = (torch.tensor(v[where]) for v in images)
+    mask = torch.tensor(judged.mask[where])
+    for metric, other in (("SSIM-input", shown), ("SSIM", truth)):
+        told = METRICS["SSIM"](made, other, mask, data_range=1.0)  # FA is from 0 to 1 already
+        assert rows[f"{name} {level}", "whole", metric] == pytest.approx(told, abs=1e-5)
+    assert rows[f"{name} {level}", "whole", "SSIM-input"] != rows[f"{name} {level}", "whole", "SSIM"]
+
+
+def test_seeds_of_a_method_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = script("slices", monkeypatch)
+    rows = [
+        Row(f"a {level}", method, "slice", "MAE", "2d", value + level, "", 5)
+        for level in (4, 9)
+        for method, value in (("whole", 1.0), ("whole", 3.0), ("less", 2.5))
+    ]
+    means = {(r.case, r.method): r.value for r in found["over_seeds"](rows)}
+    assert means == {("a 4", "whole"): 6, ("a 4", "less"): 6.5, ("a 9", "whole"): 11, ("a 9", "less"): 11.5}
+    assert "| MAE | less | 2 | 9 | +0.5 [" in found["table"](found["over_seeds"](rows), ["MAE"])
+
+
+def test_models_of_other_resolutions_are_scored_in_the_targets_window(
+    run: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in the width of this truth's values: the R of a PSNR is that of FA, 1."""
+    found = script("resolutions", monkeypatch)
+    found["main"]([f"one={run}", f"two={run}"], cohort, tmp_path, ["PSNR", "MAE"], 1.0)
+    rows = {(r.case, r.method, r.metric): r.value for r in read_rows(tmp_path / "resolutions.csv")}
+    opened = open_run(run)
+    (case,) = (case for case in find_cases(cohort) if case.name in opened.split.test)
+    images = {"T1w": read_volume(case.images["T1w"])}
+    mask = read_volume(case.mask, label=True)
+    made = synthesize_volumes(load_model(run), images, mask).volumes["FA"].data
+    truth = read_volume(case.images["FA"]).data
+    level = sorted(int(name.split()[1]) for name, _, metric in rows if metric == "MAE")[4]
+    inside = mask.data[0, ..., level] > 0
+    mse = float(((made - truth)[0, ..., level][inside].astype(np.float64) ** 2).mean())
+    assert rows[f"{case.name} {level}", "two", "PSNR"] == pytest.approx(-10 * np.log10(mse), abs=1e-4)
+    assert found["data_range"]("cryo", torch.tensor([3.0, 90.0])) == 255
+    with pytest.raises(InputError, match="each with a name of its own"):
+        found["main"]([f"one={run}", f"two={run}", f"one={run}"], cohort, tmp_path, ["MAE"], 1.0)
+    with pytest.raises(RecipeError, match="SSIM-input: sources have another grid"):
+        found["main"]([f"one={run}", f"two={run}"], cohort, tmp_path, ["SSIM-input"], 1.0)
 
 
 def test_a_ring_outside_the_mask_is_seen_by_artefact_energy_alone() -> None:

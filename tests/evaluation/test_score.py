@@ -41,6 +41,19 @@ def test_values_are_those_of_numpy():
     assert values["PSNR"] == pytest.approx(10 * math.log10(4095**2 / (difference**2).mean()), abs=1e-6)
 
 
+def test_a_metric_names_what_it_compares_with():
+    """Against the target, what is called SSIM-input would be another number, and the other way round."""
+    with pytest.raises(
+        RecipeError, match=r"SSIM-input compares with the scan that was shown.*sub-07 is the target"
+    ):
+        run(metrics=["MAE", "SSIM-input"])
+    with pytest.raises(RecipeError, match=r"MAE compares with the measured target.*sub-07 is the input"):
+        run(metrics=["SSIM-input", "MAE"], against="input")
+    (shown,) = run(metrics=["SSIM-input"], against="input")
+    (target,) = run(metrics=["SSIM"])
+    assert (shown.metric, shown.value) == ("SSIM-input", target.value)
+
+
 def test_without_a_range_the_reference_in_the_mask_decides():
     spiked = REFERENCE.copy()
     spiked[0, 0, 0, 0] = 1e5  # outside the mask: must not widen the range
@@ -83,7 +96,10 @@ def test_inputs_are_left_alone_and_may_be_read_only_or_turned():
 
 def test_identical_volumes():
     best = {name: metric.best for name, metric in METRICS.items() if not metric.colour}
-    values = {row.metric: row.value for row in run(prediction=REFERENCE, metrics=list(best))}
+    values = {}
+    for against in ("target", "input"):
+        own = [name for name in best if METRICS[name].against_input == (against == "input")]
+        values |= {row.metric: row.value for row in run(prediction=REFERENCE, metrics=own, against=against)}
     assert values == best
 
 

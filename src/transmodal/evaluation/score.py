@@ -1,6 +1,7 @@
 """Score one prediction: rows of the tidy table, each of which says how it was computed."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ def score(
     unit: str,
     region: str = "mask",
     metrics: Sequence[str] = DEFAULT_METRICS,
+    against: Literal["target", "input"] = "target",
 ) -> list[Row]:
     """Compare a prediction with its reference, whole volume at a time, in physical units.
 
@@ -40,17 +42,26 @@ def score(
         unit: of the data.
         region: name of what ``mask`` covers. Without a mask the region is ``volume``.
         metrics: names from :data:`transmodal.metrics.METRICS`.
+        against: what ``reference`` is: the measured target, or the scan that the prediction was made from, which
+            is what metrics called ``NAME-input`` compare with, and no others.
 
     Returns:
         One row per metric, in the order of ``metrics``. A prediction with NaN in it gives ``nan`` values.
 
     Raises:
         InputError: shapes differ, the mask is empty, or the reference has NaN or no range; names the case.
-        RecipeError: an unknown metric, one of CT for values that are not in HU, or a range that is not above 0.
+        RecipeError: an unknown metric, one that compares with another reference, one of CT for values that are
+            not in HU, or a range that is not above 0.
     """
     unknown = [name for name in metrics if name not in METRICS]
     if unknown:
         raise RecipeError(f"there is no metric {unknown[0]!r}{nearest(unknown[0], METRICS)}")
+    if strange := [name for name in metrics if METRICS[name].against_input != (against == "input")]:
+        wanted = "the scan that was shown" if METRICS[strange[0]].against_input else "the measured target"
+        raise RecipeError(
+            f"{strange[0]} compares with {wanted}, and the reference of case {case} is the {against}; leave it "
+            "out here: `transmodal train` judges by both kinds"
+        )
     if unit != "HU" and (needy := [name for name in metrics if METRICS[name].hounsfield]):
         raise RecipeError(f"{needy[0]} is of CT in HU, and case {case} is in {unit!r}; leave it out")
     _check(prediction, reference, mask, case)

@@ -83,7 +83,7 @@ def judge(
     empty = case.fits[recipe.data.targets[0]].background
     how = Translation(method, recipe.task, recipe.sampling, recipe.inference, empty)
     answer = predict(how, Scan(images, case.fits, mask, case.name))
-    start, shown = 0, _shown(recipe.data.sources[0], images, case)
+    start, shown = 0, shown_source(recipe.data.sources[0], images, case)
     for target in recipe.data.targets:
         channels = modality(target).channels
         scale = scale_of(target, case.fits[target])
@@ -92,7 +92,10 @@ def judge(
         yield Judged(case.name, target, made, scale.of_reference(case.values(target)), mask, scale, shown)
 
 
-def _shown(name: str, images: Mapping[str, Voxels], case: PreparedCase) -> Float32[np.ndarray, "1 X Y Z"] | None:
+def shown_source(
+    name: str, images: Mapping[str, Voxels], case: PreparedCase
+) -> Float32[np.ndarray, "1 X Y Z"] | None:
+    """A source as a method sees it, grey, from 0 to 1 of its window; None where it is missing or has no window."""
     if name not in images or not case.fits[name].bounded:
         return None
     return (case.fits[name].apply(images[name]).mean(axis=0, keepdims=True) + 1) / 2
@@ -138,6 +141,7 @@ def score_judged(judged: Judged, method: str, metrics: Sequence[str], *, region:
             data_range=1.0,
             unit="window",
             region=region,
+            against="input",
             metrics=others,
         )
     return rows
