@@ -66,6 +66,15 @@ def test_the_standard_window_is_that_of_scikit_image(golden):
     assert ssim(one, two, data_range=1.0, padding="valid").item() == pytest.approx(told, abs=1e-7)
 
 
+def test_ssim_of_colours_is_the_mean_of_that_of_each(golden, colours):
+    """Over the whole map, borders included, as scikit-image computes it."""
+    how = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    _, maps = structural_similarity(golden["RGB1"], golden["RGB2"], channel_axis=0, full=True, **how)
+    told = maps.mean()
+    assert METRICS["SSIM"](*colours, data_range=1.0) == pytest.approx(told, abs=1e-6)
+    assert METRICS["SSIM"](*(255 * v for v in colours), data_range=255.0) == pytest.approx(told, abs=1e-6)
+
+
 def test_the_mean_of_five_windows(pair, colours):
     metric = METRICS["SSIM-windows"]
     assert metric(*pair, data_range=1.0) == pytest.approx(0.93947731, abs=1e-7)

@@ -29,7 +29,7 @@ from transmodal.inference.profile import learn as learn_profile
 from transmodal.inference.synthesize import pick_device
 from transmodal.inference.tiles import cover
 from transmodal.machine import PeakMemory, versions
-from transmodal.methods._method import Method
+from transmodal.methods._method import Method, needs_labels
 from transmodal.metrics import METRICS
 from transmodal.nn.pretrained import Remembers, cache_root, frozen_networks, origins
 from transmodal.recipe import Recipe, load_recipe
@@ -130,7 +130,7 @@ def learn(run: Run, fabric: Fabric, *, resume: bool = False) -> None:
     for network in frozen_networks(method):
         network.load_weights()
         progress.say(network.origin)
-    _check_output(recipe, run)
+    _check_ranges(recipe, run)
     # A method without players takes no gradients that could be averaged: every process looks at every sample.
     rank, world = (fabric.global_rank, fabric.world_size) if method.players() else (0, 1)
     loader = Loader(
@@ -143,7 +143,7 @@ def learn(run: Run, fabric: Fabric, *, resume: bool = False) -> None:
         rank=rank,
         world=world,
         paired=facts.paired,
-        labels=facts.needs_labels,
+        labels=needs_labels(method),
         handles_missing=facts.handles_missing,
     )
     _remember(method, run, loader, fabric.device)
@@ -245,6 +245,7 @@ def as_model(method: Method, run: Run, step: int) -> Model:
         "recipe_hash": recipe.hash,
         "licence": recipe.data.licence,
         "pretrained": origins(method),
+        "not_reproduced": method.facts.not_reproduced,
         "versions": versions(),
     }
     about["recipe"]["data"].pop("path")
@@ -303,12 +304,19 @@ def _validation_images(method: Method, run: Run) -> int:
     return count
 
 
-def _check_output(recipe: Recipe, run: Run) -> None:
-    """A network that ends in tanh cannot reach z-scores."""
+def _check_ranges(recipe: Recipe, run: Run) -> None:
+    """A network that ends in tanh cannot reach z-scores, and a loss on [0, 1] means nothing for them."""
     declared = registry.arguments(registry.get(recipe.method)).get("output")
     output = recipe.arguments.get("output", declared.default if declared is not None else "linear")
     case = run.dataset.case(run.split.train[0])
     unbounded = [target for target in recipe.data.targets if not case.fits[target].bounded]
+    shown = [name for name in recipe.data.sources if name in case.fits and not case.fits[name].bounded]
+    if registry.get(recipe.method).facts.unit_range and (unbounded or shown):
+        name = (shown + unbounded)[0]
+        raise RecipeError(
+            f"{recipe.method} compares images from 0 to 1, and {name} is normalised by z-score; "
+            f"set data.prepare.intensity.{name} = 'percentile'"
+        )
     if output == "tanh" and unbounded:
         raise RecipeError(
             f"method.output = 'tanh' only reaches [-1, 1], but {unbounded[0]} is normalised by z-score; "

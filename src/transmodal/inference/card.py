@@ -11,6 +11,7 @@ def opening(facts: Mapping[str, Any]) -> str:
         facts: ``model.json``.
     """
     task, about = facts["task"], facts["about"]
+    unproven = about.get("not_reproduced", "")
     lines = [
         f"# {' + '.join(task['sources'])} → {' + '.join(task['targets'])} by {facts['method']}",
         "",
@@ -21,6 +22,7 @@ def opening(facts: Mapping[str, Any]) -> str:
         f"- Voxel size in training: {' × '.join(f'{s:.3g}' for s in facts['spacing_mm'])} mm",
         f"- Weights: `weights.safetensors`, sha256 `{facts['sha256']}`",
         *(f"- {sentence}" for sentence in about.get("pretrained", [])),
+        *([f"- Not reproduced: {unproven}"] if unproven else []),
         f"- Licence of the weights: {about.get('licence', 'not stated')}",
         f"- Made with Transmodal {about.get('versions', {}).get('transmodal', '?')}",
         "",

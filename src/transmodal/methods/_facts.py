@@ -21,6 +21,9 @@ class Facts:
         spatial: the numbers of spatial axes its networks can be built for.
         registered: whether the output is pulled to the target voxel by voxel; False where a pair need only show
             about the same place.
+        unit_range: whether its losses need every image between a black and a white; z-scores have neither.
+        not_reproduced: what of the paper was not verified, in a sentence that every model card repeats; empty
+            where a page of the manual says it alone.
     """
 
     summary: str
@@ -32,6 +35,8 @@ class Facts:
     needs_labels: bool = False
     spatial: tuple[int, ...] = (2, 3)
     registered: bool = True
+    unit_range: bool = False
+    not_reproduced: str = ""
 
     def check(self, name: str, task: Task) -> None:
         """Refuse a task that the method cannot do.

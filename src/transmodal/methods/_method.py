@@ -67,6 +67,14 @@ class Method(Protocol):
         ...
 
 
+def needs_labels(method: Method) -> bool:
+    """Whether training needs label maps: as its facts say, unless its arguments leave out what they are for.
+
+    A method of which that is true has an attribute ``needs_labels``.
+    """
+    return bool(getattr(method, "needs_labels", method.facts.needs_labels))
+
+
 @runtime_checkable
 class Watched(Protocol):
     """A method that can be read like an instrument while it trains. What it shows is logged and is in no loss."""
