@@ -14,9 +14,9 @@ FILES = sorted(ROOT.rglob("*.py"))
 INNER = [path for path in FILES if path != ROOT / "__init__.py"]
 
 ORDER = [
-    "errors", "shapes", "progress", "schema", "data", "nn", "losses", "methods", "registry", "metrics",
-    "inference", "evaluation", "training", "machine", "recipe", "reporting", "checks", "catalogue", "experiment",
-    "questions", "commands", "cli", "__main__",
+    "errors", "shapes", "progress", "interrupts", "schema", "data", "nn", "losses", "methods", "registry",
+    "metrics", "inference", "evaluation", "training", "machine", "recipe", "reporting", "checks", "catalogue",
+    "experiment", "questions", "commands", "cli", "__main__",
 ]  # fmt: skip
 """Packages and modules from left to right: each imports only from its left."""
 

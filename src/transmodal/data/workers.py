@@ -5,16 +5,20 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing import get_context, parent_process
 from typing import Any
 
 from transmodal import progress
 from transmodal.errors import TransmodalError
+from transmodal.interrupts import interrupts
 
 _MMAP_THRESHOLD = -3
 """Of glibc's mallopt: blocks of this size or more are mapped one by one."""
+_PATIENCE = 0.2
+"""Seconds until it is asked again whether somebody wants to stop."""
 
 
 def cores() -> int:
@@ -75,11 +79,15 @@ def mapper(workers: int, scheduler: str = "") -> Iterator[Callable[..., Iterable
         yield map
         return
     # Spawned, not forked: forking a process that runs threads (torch, OpenMP) can hang it.
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(progress.voice(),)
-    ) as pool:
+    with (
+        interrupts("stopping after the cases in work") as asked,
+        ProcessPoolExecutor(
+            workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(progress.voice(),)
+        ) as pool,
+    ):
         try:
-            yield pool.map
+            yield partial(_in_turn, pool, asked)
+            _heed(asked)
         except BrokenExecutor as problem:
             raise TransmodalError(
                 "a worker process died, most likely for want of memory; what was finished is kept: run it again, "
@@ -88,3 +96,27 @@ def mapper(workers: int, scheduler: str = "") -> Iterator[Callable[..., Iterable
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _in_turn(
+    pool: ProcessPoolExecutor, asked: Callable[[], bool], function: Callable[..., Any], *jobs: Iterable[Any]
+) -> Iterator[Any]:
+    """What pool.map gives, but that an interrupt only strikes here.
+
+    One that is raised wherever the main thread happens to be may leave a lock of a result taken for ever, and then
+    the pool's own thread, and with it the command, never ends.
+    """
+    # Last first, so that a result that was given away is not kept.
+    futures = [pool.submit(function, *job) for job in zip(*jobs, strict=True)][::-1]
+    while futures:
+        future = futures.pop()
+        while not future.done():
+            wait([future], timeout=_PATIENCE)
+            _heed(asked)
+        yield future.result()
+        _heed(asked)
+
+
+def _heed(asked: Callable[[], bool]) -> None:
+    if asked():
+        raise KeyboardInterrupt

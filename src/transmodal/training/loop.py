@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transmodal import progress
 from transmodal.data.batch import Batch
 from transmodal.errors import Diverged
+from transmodal.interrupts import interrupts
 from transmodal.methods._method import Method, Watched
 from transmodal.nn.convnd import use_channels_last
 from transmodal.training.checkpoint import Progress, has_checkpoint, load_checkpoint, save_checkpoint
@@ -31,11 +32,11 @@ from transmodal.training.optim import optimizer, set_rate
 from transmodal.training.ranks import Rank, agree, gather_buffers, joined
 from transmodal.training.seed import seed_step
 from transmodal.training.settings import TrainingSettings
-from transmodal.training.stop import interrupts
 from transmodal.training.turns import play, trained_parameters
 from transmodal.training.watch import Watch
 
 CHECKPOINT = "last/checkpoint.safetensors"
+_STOPPING = "stopping after this step; --resume goes on from there"
 
 Validate = Callable[[int, Monitor], Mapping[str, float]]
 """Scores of the networks as they are now, by metric, at a step; may leave pictures with the monitor."""
@@ -125,7 +126,7 @@ def fit(
     record: AbstractContextManager[Monitor | None] = (
         Monitor(folder, done.step) if fabric.is_global_zero else nullcontext()
     )
-    with record as monitor, interrupts() as asked_to_stop:
+    with record as monitor, interrupts(_STOPPING) as asked_to_stop:
         steps = range(done.step, settings.steps)
         for step, batches in progress.track(
             _prefetch(batch, steps, settings.accumulate), "training", settings.steps, done.step

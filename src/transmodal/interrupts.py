@@ -1,4 +1,4 @@
-"""Stop: an interrupt waits for the end of the step, so that the checkpoint it leaves is whole."""
+"""Interrupts: Ctrl-C waits for a good moment: the end of a step or a case, a place where no lock is held."""
 
 import signal
 import threading
@@ -12,8 +12,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def interrupts() -> Iterator[Callable[[], bool]]:
+def interrupts(said: str) -> Iterator[Callable[[], bool]]:
     """Inside this context the first Ctrl-C (or SIGTERM) only asks; the second one interrupts at once.
+
+    Args:
+        said: to who asks.
 
     Yields:
         A function that tells whether somebody asked. Outside the main thread nobody can.
@@ -29,7 +32,7 @@ def interrupts() -> Iterator[Callable[[], bool]]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
-        progress.say("stopping after this step; --resume goes on from there (Ctrl-C again: at once)")
+        progress.say(f"{said} (Ctrl-C again: at once)")
 
     for number in before:
         signal.signal(number, ask)
