@@ -8,6 +8,14 @@ import pytest
 from transmodal.data.workers import mapper
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """A shell tells commands in the background to ignore Ctrl-C, and what is ignored stays so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def slowly(number: int) -> int:
     time.sleep(0.2)
     return number
