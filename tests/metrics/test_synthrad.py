@@ -41,9 +41,11 @@ def test_2025_golden_values(challenge, large_challenge):
 
 def test_what_lies_outside_the_mask_or_the_window_does_not_count(challenge):
     made, truth, mask = challenge
-    spoilt = torch.where(mask, made, 7777.0)
+    spoilt, strange = torch.where(mask, made, 7777.0), torch.where(mask, truth, -333.0)
     for score in (ssim_2023, ms_ssim_2025):
         assert score(spoilt, truth, mask) == score(made, truth, mask)
+        assert score(made, strange, mask) == score(made, truth, mask)
+        assert score(spoilt, strange, mask) == score(made, truth, mask)
     assert ssim_2023(made.clamp(*HU_2023), truth, mask) == ssim_2023(made, truth, mask)
     assert ms_ssim_2025(made.clamp(*HU_2025), truth, mask) == ms_ssim_2025(made, truth, mask)
 

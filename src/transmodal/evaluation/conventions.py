@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from transmodal.data.modality import Modality
 from transmodal.evaluation.comparison import Comparison, DataRange, Score, measure
 from transmodal.evaluation.tissues import by_tissue
 from transmodal.metrics import METRICS
@@ -69,6 +70,10 @@ def _needs_mask(c: Comparison) -> str:
 
 def _needs_ct(c: Comparison) -> str:
     return "it is defined for CT in HU; give --target CT if this is CT" if c.kind.unit != "HU" else _needs_mask(c)
+
+
+def _needs_window(c: Comparison) -> str:
+    return "" if c.kind.window is not None else f"{c.kind.name} is in arbitrary units, which have no window"
 
 
 def _needs_challenge(c: Comparison) -> str:
@@ -155,6 +160,7 @@ def _by_slice(
     """Every axial slice by itself, then the mean over the slices with a finite value."""
     mask = c.mask if masked else None
     size = DataRange(1.0, "range=1") if own_maximum else c.range_in(mask)
+    unit = "1" if own_maximum else c.kind.unit
     found: dict[str, list[Score]] = {metric: [] for metric in metrics}
     undefined = 0
     # Slice after slice in memory: cheaper to read than every 182nd voxel.
@@ -170,7 +176,7 @@ def _by_slice(
                 continue
             x, y = x.double() / tops[0], y.double() / tops[1]
         region = "mask" if masked else "volume"
-        for score in measure(x, y, inside, metrics, size, region=region, unit=c.kind.unit, lead=name):
+        for score in measure(x, y, inside, metrics, size, region=region, unit=unit, lead=name):
             found[score.metric].append(score)
     for metric in metrics:
         scores = found[metric]
@@ -178,12 +184,30 @@ def _by_slice(
         if scores:
             yield replace(
                 scores[0],
-                unit="1" if own_maximum and METRICS[metric].unit == "data" else scores[0].unit,
                 value=sum(values) / len(values) if values else float("nan"),
                 n=len(values),
                 infinite=sum(isinf(score.value) for score in scores),
                 undefined=undefined + sum(isnan(score.value) for score in scores),
             )
+
+
+def _as_in_papers(c: Comparison, *, name: str, limits: tuple[float, float], whole: bool) -> Iterator[Score]:
+    """Whole slices after the window is brought to ``limits``; ``whole`` rounds them to integers."""
+    low, high = _window(c)
+    width, size = high - low, limits[1] - limits[0]
+    x, y = (limits[0] + size * ((v.double() - low) / width) for v in _clipped(c, (low, high)))
+    if whole:
+        x, y = x.round(), y.round()
+    scaled = Modality(c.kind.name, unit="1", window=limits, channels=c.kind.channels)
+    lead = f"{name} clip={low:.10g}..{high:.10g} to={limits[0]:.10g}..{limits[1]:.10g}"
+    changed = replace(c, prediction=x, reference=y, mask=None, labels=None, kind=scaled, data_range=None)
+    yield from _by_slice(changed, name=lead, metrics=("MAE", "PSNR", "SSIM"))
+
+
+def _window(c: Comparison) -> tuple[float, float]:
+    """What papers clip to: the physical window, for CT that of the SynthRAD2023 challenge."""
+    assert c.kind.window is not None
+    return HU_2023 if c.kind.unit == "HU" else c.kind.window
 
 
 def _clipped(c: Comparison, window: tuple[float, float]) -> tuple[Tensor, Tensor]:
@@ -270,6 +294,16 @@ _ALL = (
         "slice-max", "As in much published code: each slice of both volumes is divided by its own maximum first.",
         "none", "each slice / its own maximum", "1", "axial slices with a value above 0", _needs_positive,
         partial(_by_slice, name="slice-max", metrics=("MAE", "PSNR", "SSIM"), own_maximum=True),
+    ),
+    Convention(
+        "paper-like", "Our reading of papers that say no more than PSNR and SSIM: slices as networks see them.",
+        "none", "clipped to the physical window (CT: -1024..3000 HU) and brought to -1..1", "2", "axial slices",
+        _needs_window, partial(_as_in_papers, name="paper-like", limits=(-1.0, 1.0), whole=False),
+    ),
+    Convention(
+        "paper-8bit", "The same where slices were stored as pictures first.", "none",
+        "clipped to the physical window (CT: -1024..3000 HU), brought to 0..255 and rounded", "255",
+        "axial slices", _needs_window, partial(_as_in_papers, name="paper-8bit", limits=(0.0, 255.0), whole=True),
     ),
     Convention(
         "synthrad2023", "The SynthRAD2023 challenge, exactly: its SSIM has a uniform window of 7 voxels.",
