@@ -31,6 +31,8 @@ _LEVEL_PERCENTILES = (5, 10, 25, 50, 75, 90, 95)
 _EDGES = (0.0, 0.06, 0.12, 0.2, 0.35, 0.6)
 """Of the layers from the surface (0) to the deepest point (1) of the foreground."""
 _CORE, _PARTS, _FEW = 0.35, 6, 6
+_LAYERS = 8
+"""Looked at together: what fits into a processor's cache takes a third of the time."""
 _FAR = 6.0
 """A quantile further than this from the median, in interquartile ranges, says no more than this."""
 
@@ -141,14 +143,18 @@ def _texture(
 
 def _detail(values: Float[np.ndarray, "X Y Z"], where: Mask) -> list[float]:
     spread = max(float(values[where].std()), 1e-6)
-    found = []
-    for axis in range(3):
-        before = (slice(None),) * axis
-        ahead, behind = (*before, slice(1, None)), (*before, slice(None, -1))
-        steps = np.abs(values[ahead] - values[behind])[where[ahead] & where[behind]]
-        step = float(steps.mean()) if steps.size else 0.0
-        found.append(float(np.log(step / spread + 1e-3)))
-    return found
+    total, count = np.zeros(3), np.zeros(3)
+    for start in range(0, len(values), _LAYERS):
+        for axis in range(3):
+            # The step from these layers to the next ones belongs to these.
+            part = slice(start, start + _LAYERS + (axis == 0))
+            before = (slice(None),) * axis
+            ahead, behind = (*before, slice(1, None)), (*before, slice(None, -1))
+            steps = np.abs(values[part][ahead] - values[part][behind])
+            both = where[part][ahead] & where[part][behind]
+            total[axis] += np.multiply(steps, both, out=steps).sum(dtype=np.float64)
+            count[axis] += np.count_nonzero(both)
+    return [float(value) for value in np.log(total / np.maximum(count, 1) / spread + 1e-3)]
 
 
 def _along_axes(

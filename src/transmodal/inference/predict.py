@@ -109,7 +109,7 @@ def predict(how: Translation, scan: Scan) -> Float32[np.ndarray, "Cout X Y Z"]:
 
     def seen_along(axis: int | None) -> Float32[np.ndarray, "Cout X Y Z"]:
         def view(portion: Portion) -> Float32[np.ndarray, "Cout X Y Z"]:
-            blend = Blend(how.task.out_channels, shape)
+            blend = Blend(how.task.out_channels, shape, axis)
             tiles = [t for t in cover(shape, portion.size, settings.overlap) if mask[t.inside(shape)[0]].any()]
             for group in _groups(tiles, portion.batch):
                 answer = run(_samples(group, how.task, scan, axis))
