@@ -1,10 +1,11 @@
 """What runs a generator fastest, and what bounds a whole volume. Run it on a quiet machine.
 
-    python benchmarks/engines.py [slices | volume] [NAME ...]
+    python benchmarks/engines.py [slices | volume] [NAME ...] [T1W.nii.gz]
 
 ``slices``: every generator, each engine in a process of its own, the processes taking turns, so that a machine
-that drifts drifts for all and no engine's waiting threads disturb another. ``volume``: 182 × 218 × 182 voxels,
-T1w → FA, from file to file, and how much of it passes in the networks. Prints Markdown for benchmarks/README.md.
+that drifts drifts for all and no engine's waiting threads disturb another. ``volume``: the scan given, or a noisy
+ball of 182 × 218 × 182 voxels, T1w → FA, from file to file, and how much of it passes in the networks. Prints
+Markdown for benchmarks/README.md.
 """
 
 import json
@@ -18,6 +19,7 @@ from functools import partial
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import numpy as np
@@ -154,7 +156,8 @@ def _line(server: "subprocess.Popen[str]") -> str:
 
 def volume(names: list[str]) -> None:
     """From file to file, by both engines in turn."""
-    for name in names or ["regression", "pix2pix"]:
+    scans = [name for name in names if Path(name).is_file()]
+    for name in [name for name in names if name not in scans] or ["regression", "pix2pix"]:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
             method: Any = registry.build(name, Task(targets=("FA",)), GENERATORS[name]).eval()
@@ -163,26 +166,30 @@ def volume(names: list[str]) -> None:
                              "window", 0.5, 0.5, -1.0, 1.0)}, (1.0, 1.0, 1.0))  # fmt: skip
             save_model(made, root / "model")
             export(root / "model")
-            write_volume(head(), root / "T1w.nii.gz", dtype="float32", description="made up")
+            if scans:
+                copyfile(scans[0], root / "T1w.nii.gz")
+            else:
+                write_volume(head(), root / "T1w.nii.gz", dtype="float32", description="made up")
             taken: dict[str, list[dict[str, float]]] = {"torch": [], "onnx": []}
             for _ in range(3):
                 for kind, found in taken.items():
                     words = [sys.executable, __file__, "once", kind, folder]
                     done = subprocess.run(words, capture_output=True, text=True, check=True)
                     found.append(json.loads(done.stdout.splitlines()[-1]))
-        print(f"\n{name}, 182 × 218 × 182, T1w → FA, file to file\n\n| | s | in the networks |\n|---|---:|---:|")
+        scan = Path(scans[0]).name if scans else "a ball of 182 × 218 × 182"
+        print(f"\n{name}, {scan}, T1w → FA, file to file\n\n| | s | in the networks |\n|---|---:|---:|")
         for kind, found in taken.items():
             whole, inside = (statistics.median(one[key] for one in found) for key in ("whole", "networks"))
             print(f"| {kind} | {whole:.1f} | {inside / whole:.0%} |", flush=True)
 
 
 def head() -> Volume:
-    """A noisy ball of about the size of a head, 1 mm."""
+    """A noisy ball of about the size of a head in noisy air, 1 mm."""
     shape, affine = (182, 218, 182), np.diag([1.0, 1.0, 1.0, 1.0])
     lines = np.meshgrid(*[np.linspace(-1.2, 1.2, n) for n in shape], indexing="ij", sparse=True)
     ball = sum(line**2 for line in lines) < 1
-    noise = np.random.default_rng(0).normal(600, 80, shape)
-    return Volume(np.where(ball, noise, 5.0).astype(np.float32)[None], Grid(shape, affine), "head")
+    noise = np.random.default_rng(0).normal(0, 80, shape)
+    return Volume(np.where(ball, 600 + noise, np.abs(noise)).astype(np.float32)[None], Grid(shape, affine), "head")
 
 
 def once(kind: str, folder: str) -> None:

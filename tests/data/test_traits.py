@@ -1,5 +1,7 @@
 """Traits: what they must not see (scale, offset, how a file stores its axes), and what they must."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -41,12 +43,13 @@ def test_levels_of_a_physical_quantity_are_its_quantiles_in_the_window(head: Hea
     assert found["window"] is True
 
 
-def test_numbers_of_a_box() -> None:
+@pytest.mark.parametrize("memory", ["C", "F"])
+def test_numbers_of_a_box(memory: Literal["C", "F"]) -> None:
     where = np.zeros((40, 40, 40), dtype=bool)
     where[4:34, 6:24, 8:32] = True
     ramp = np.broadcast_to(np.arange(40, dtype=np.float32)[:, None, None], where.shape)
-    image = Volume(np.ascontiguousarray(ramp[None]), Grid((40, 40, 40), np.diag([3.0, 3, 3, 1])))
-    found = traits(image, where, IntensityFit("zscore", 0.0, 1.0))
+    image = Volume(np.array(ramp[None], order=memory), Grid((40, 40, 40), np.diag([3.0, 3, 3, 1])))
+    found = traits(image, np.array(where, order=memory), IntensityFit("zscore", 0.0, 1.0))
     assert found["litres"] == pytest.approx(30 * 18 * 24 * 27 / 1e6)
     np.testing.assert_allclose(np.exp(found["size"]), [90, 54, 72], rtol=1e-3)
     np.testing.assert_allclose(found["outline"], 1.0)

@@ -68,7 +68,8 @@ def _above(values: Float[np.ndarray, "X Y Z"]) -> Mask:
     blank = _blank(values)
     if blank is not None:
         # A small part of the range, because resampling leaves ringing around a masked brain.
-        return np.asarray(np.abs(values - blank) > 0.03 * (high - low))
+        off = values - np.float32(blank)
+        return np.asarray(np.abs(off, out=off) > 0.03 * (high - low))
     clipped = np.clip(values, low, high)
     otsu = SimpleITK.OtsuThresholdImageFilter()
     otsu.SetNumberOfHistogramBins(256)

@@ -120,9 +120,12 @@ class IntensityFit:
 
     def invert(self, values: Shaped[np.ndarray, "*any"]) -> Float32[np.ndarray, "*any"]:
         """Back to the image's units; a window is never left, because no target beyond it was ever shown."""
+        out = values.astype(np.float32)
         if self.low is not None and self.high is not None:
-            values = np.clip(values, self.low, self.high)
-        return values.astype(np.float32) * np.float32(self.scale) + np.float32(self.shift)
+            np.clip(out, self.low, self.high, out=out)
+        out *= np.float32(self.scale)
+        out += np.float32(self.shift)
+        return out
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -144,6 +144,8 @@ def _texture(
 def _detail(values: Float[np.ndarray, "X Y Z"], where: Mask) -> list[float]:
     spread = max(float(values[where].std()), 1e-6)
     total, count = np.zeros(3), np.zeros(3)
+    slowest_first = np.argsort(np.multiply(values.strides, -1), kind="stable")
+    values, where = values.transpose(slowest_first), where.transpose(slowest_first)
     for start in range(0, len(values), _LAYERS):
         for axis in range(3):
             # The step from these layers to the next ones belongs to these.
@@ -152,8 +154,8 @@ def _detail(values: Float[np.ndarray, "X Y Z"], where: Mask) -> list[float]:
             ahead, behind = (*before, slice(1, None)), (*before, slice(None, -1))
             steps = np.abs(values[part][ahead] - values[part][behind])
             both = where[part][ahead] & where[part][behind]
-            total[axis] += np.multiply(steps, both, out=steps).sum(dtype=np.float64)
-            count[axis] += np.count_nonzero(both)
+            total[slowest_first[axis]] += np.multiply(steps, both, out=steps).sum(dtype=np.float64)
+            count[slowest_first[axis]] += np.count_nonzero(both)
     return [float(value) for value in np.log(total / np.maximum(count, 1) / spread + 1e-3)]
 
 

@@ -258,7 +258,7 @@ def _stored(volume: Volume, dtype: str) -> np.ndarray:
     if np.issubdtype(kind, np.integer):
         limits = np.iinfo(kind)
         return np.clip(np.round(data[0]), limits.min, limits.max).astype(kind)
-    return data[0].astype(kind)
+    return data[0].astype(kind, copy=False)
 
 
 def write_volume(volume: Volume, path: Path | str, *, dtype: str = "float32", description: str = "") -> None:

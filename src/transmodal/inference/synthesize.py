@@ -162,7 +162,7 @@ def parts_of(model: Model) -> dict[str, slice]:
 def _at_home(model: Model, target: str, values: np.ndarray, grid: Grid, to: Grid) -> Volume:
     """Normalised values of a target in its units, on the grid of the scan that was given."""
     fit = model.fits[target]
-    volume = Volume(fit.invert(values).astype(np.float32), grid, f"{LABEL.lower()} {target}")
+    volume = Volume(fit.invert(values), grid, f"{LABEL.lower()} {target}")
     empty = float(fit.invert(np.array([fit.background], dtype=np.float32))[0])
     return resample(volume, to, order=model.inference.interpolation, fill=empty)
 
