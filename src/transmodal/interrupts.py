@@ -11,6 +11,16 @@ from transmodal import progress
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+def heed(asked: Callable[[], bool]) -> None:
+    """Where an interrupt may strike; ``asked`` is what :func:`interrupts` yields.
+
+    Raises:
+        KeyboardInterrupt: somebody asked.
+    """
+    if asked():
+        raise KeyboardInterrupt
+
+
 @contextmanager
 def interrupts(said: str) -> Iterator[Callable[[], bool]]:
     """Inside this context the first Ctrl-C (or SIGTERM) only asks; the second one interrupts at once.

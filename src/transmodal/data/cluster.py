@@ -11,13 +11,18 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import sleep
 from typing import Any
 from uuid import uuid4
 
 from transmodal.errors import InputError, RecipeError, TransmodalError
+from transmodal.interrupts import heed, interrupts
 
 LOCAL = "local"
 """Instead of an address: a cluster of this machine's own, which ends with the command."""
+
+_GLANCE = 0.05
+"""Seconds between two looks whether a result is there."""
 
 _one_at_a_time = threading.Lock()
 
@@ -85,7 +90,9 @@ def dask_mapper(scheduler: str, workers: int) -> Iterator[Callable[..., Iterable
             "(tcp://HOST:8786), or give local"
         ) from problem
     try:
-        yield _Mapper(client)
+        with interrupts("stopping; what is finished is kept") as asked:
+            yield _Mapper(client, asked)
+            heed(asked)
     finally:
         client.close()
         if place is not scheduler:
@@ -94,7 +101,10 @@ def dask_mapper(scheduler: str, workers: int) -> Iterator[Callable[..., Iterable
 
 @dataclass(frozen=True)
 class _Mapper:
+    """``map`` on a cluster. An interrupt strikes between two looks at it, so that no lock stays taken for ever."""
+
     client: Any
+    asked: Callable[[], bool]
 
     def __call__(self, function: Callable[[Any], Any], jobs: Iterable[Any]) -> Iterator[Any]:
         from distributed import KilledWorker
@@ -106,10 +116,15 @@ class _Mapper:
         )
         try:
             while futures:
+                while not futures[0].done():
+                    # Not result(timeout=…): a result that comes at that very moment makes it fail.
+                    sleep(_GLANCE)
+                    heed(self.asked)
                 answer = futures[0].result()
                 # A result that is here is forgotten there, or the loss of its worker would make it again.
                 futures.pop(0).release()
                 yield answer
+                heed(self.asked)
         except KilledWorker as problem:
             raise TransmodalError(
                 f"one case took {problem.allowed_failures + 1} workers with it, most likely for want of memory; "

@@ -13,7 +13,7 @@ from typing import Any
 
 from transmodal import progress
 from transmodal.errors import TransmodalError
-from transmodal.interrupts import interrupts
+from transmodal.interrupts import heed, interrupts
 
 _MMAP_THRESHOLD = -3
 """Of glibc's mallopt: blocks of this size or more are mapped one by one."""
@@ -87,7 +87,7 @@ def mapper(workers: int, scheduler: str = "") -> Iterator[Callable[..., Iterable
     ):
         try:
             yield partial(_in_turn, pool, asked)
-            _heed(asked)
+            heed(asked)
         except BrokenExecutor as problem:
             raise TransmodalError(
                 "a worker process died, most likely for want of memory; what was finished is kept: run it again, "
@@ -112,11 +112,6 @@ def _in_turn(
         future = futures.pop()
         while not future.done():
             wait([future], timeout=_PATIENCE)
-            _heed(asked)
+            heed(asked)
         yield future.result()
-        _heed(asked)
-
-
-def _heed(asked: Callable[[], bool]) -> None:
-    if asked():
-        raise KeyboardInterrupt
+        heed(asked)
