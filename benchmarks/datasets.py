@@ -28,10 +28,11 @@ from pathlib import Path
 import numpy as np
 
 from transmodal.data.foreground import foreground
+from transmodal.data.geometry import crop, resample
 from transmodal.data.grid import Grid
 from transmodal.data.motion import Motion, misalign
 from transmodal.data.phantom.anatomy import anatomy_from_labels
-from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
+from transmodal.data.phantom.cohort import PhantomSettings, subject, write_cohort
 from transmodal.data.phantom.physics import simulate, stored_as
 from transmodal.data.volume import Volume, read_volume, write_volume
 from transmodal.shapes import Mask
@@ -72,9 +73,15 @@ def colours(out: Path, seed: int = 0) -> None:
 
 
 def finecolours(out: Path) -> None:
-    size = (256, 256, 48)
-    motion = {"T1w": BENT}
-    write_cohort(out, PhantomSettings(12, size, 0.85, ("T1w", "cryo"), mask="head", motion=motion))
+    """The middle of whole heads, a minute each: one that is drawn in a slab is as small as the slab is high."""
+    settings = PhantomSettings(12, (256, 256, 256), 0.85, ("T1w", "cryo"), mask="head", motion={"T1w": BENT})
+    for number in range(settings.subjects):
+        whole = subject(number, settings)
+        grid = crop(whole["mask"].grid, ((0, 256), (0, 256), (104, 152)))
+        part = {name: resample(volume, grid) for name, volume in whole.items()}
+        images = {name: part[name] for name in settings.contrasts}
+        write_head(out / f"sub-{number + 1:03d}", images, part["mask"].data[0] > 0, part["labels"])
+    write_table(out, (*settings.contrasts, "mask", "labels"))
 
 
 def judge(out: Path) -> None:
