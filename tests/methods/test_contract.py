@@ -234,6 +234,7 @@ def test_the_file_is_small_and_says_where_the_idea_is_from(name: str) -> None:
         assert "baseline" in text.lower()
     else:
         assert cls.facts.paper.startswith("https://arxiv.org/abs/")
+        assert cls.facts.unproven, "the card of every model says that no number of a paper was verified"
         assert cls.facts.paper in text
     assert (path.parents[3] / "docs" / "methods" / f"{name}.md").is_file()
 

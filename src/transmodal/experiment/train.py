@@ -245,7 +245,7 @@ def as_model(method: Method, run: Run, step: int) -> Model:
         "recipe_hash": recipe.hash,
         "licence": recipe.data.licence,
         "pretrained": origins(method),
-        "not_reproduced": method.facts.not_reproduced,
+        "not_reproduced": method.facts.unproven,
         "versions": versions(),
     }
     about["recipe"]["data"].pop("path")

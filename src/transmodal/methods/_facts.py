@@ -22,8 +22,7 @@ class Facts:
         registered: whether the output is pulled to the target voxel by voxel; False where a pair need only show
             about the same place.
         unit_range: whether its losses need every image between a black and a white; z-scores have neither.
-        not_reproduced: what of the paper was not verified, in a sentence that every model card repeats; empty
-            where a page of the manual says it alone.
+        not_reproduced: what of the paper was not verified, where more than its numbers (:attr:`unproven`).
     """
 
     summary: str
@@ -37,6 +36,13 @@ class Facts:
     registered: bool = True
     unit_range: bool = False
     not_reproduced: str = ""
+
+    @property
+    def unproven(self) -> str:
+        """What of the paper was not verified, for every model card; empty for what has no paper."""
+        if self.not_reproduced or not self.paper.startswith("http"):
+            return self.not_reproduced
+        return "the numbers of its paper, whose data the authors of Transmodal did not have"
 
     def check(self, name: str, task: Task) -> None:
         """Refuse a task that the method cannot do.
