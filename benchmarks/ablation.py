@@ -23,6 +23,7 @@ from transmodal.data.prepare import prepare
 from transmodal.evaluation.statistics import holm, paired
 from transmodal.evaluation.table import Row, write_rows
 from transmodal.recipe import load_recipe
+from transmodal.reporting.tables import p_value
 
 WHOLE = "whole"
 
@@ -66,7 +67,7 @@ def table(rows: list[Row], parts: list[str]) -> str:
                 ends = f" [{change.interval.low:+.4g}, {change.interval.high:+.4g}]"
             lines.append(
                 f"| {metric} | {part} | {change.n} | {sum(whole.values()) / len(whole):.4g} "
-                f"| {change.mean:+.4g}{ends} | {p:.3f} | {change.effect:+.2f} |"
+                f"| {change.mean:+.4g}{ends} | {p_value(p)} | {change.effect:+.2f} |"
             )
     return (
         "\n".join([*lines, "", f"Intervals of means: {'; '.join(hows)}." if hows else "One person: no interval."])

@@ -35,6 +35,7 @@ from transmodal.evaluation.statistics import holm, paired
 from transmodal.evaluation.table import Row, write_rows
 from transmodal.experiment.run import Run, open_run
 from transmodal.reporting.curves import spread
+from transmodal.reporting.tables import p_value
 
 Classes = dict[str, list[int]]
 WIDTHS = (8, 16, 32, 64, 64, 8)
@@ -188,7 +189,7 @@ def losses(rows: list[Row], classes: Classes) -> Iterator[str]:
         changes = [paired(found["measured"], found[method]) for method in methods]
         for method, change, p in zip(methods, changes, holm([c.p for c in changes]), strict=True):
             ends = f" [{change.interval.low:+.4f}, {change.interval.high:+.4f}]" if change.interval else ""
-            yield f"| {name} | {method} | {change.n} | {change.mean:+.4f}{ends} | {p:.3f} |"
+            yield f"| {name} | {method} | {change.n} | {change.mean:+.4f}{ends} | {p_value(p)} |"
 
 
 def mean(rows: list[Row]) -> Row:

@@ -32,7 +32,7 @@ from transmodal.evaluation.table import Row, write_rows
 from transmodal.experiment.judge import shown_source
 from transmodal.experiment.run import Run, open_run
 from transmodal.metrics import METRICS
-from transmodal.reporting.tables import FLOORS
+from transmodal.reporting.tables import FLOORS, p_value
 
 _OF_SUITE = re.compile(r"_fold\d+_seed\d+$")
 _SOME = 0.1
@@ -127,7 +127,9 @@ def table(rows: list[Row], metrics: list[str]) -> str:
         for name, change, p in zip(others, changes, holm([c.p for c in changes]), strict=True):
             ends = f" [{change.interval.low:+.4g}, {change.interval.high:+.4g}]" if change.interval else ""
             mean = np.mean(list(found[name].values()))
-            lines.append(f"| {metric} | {name} | {change.n} | {mean:.4g} | {change.mean:+.4g}{ends} | {p:.3f} |")
+            lines.append(
+                f"| {metric} | {name} | {change.n} | {mean:.4g} | {change.mean:+.4g}{ends} | {p_value(p)} |"
+            )
     return "\n".join(lines) + "\n"
 
 

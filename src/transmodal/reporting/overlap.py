@@ -16,6 +16,7 @@ from transmodal.reporting import sections
 from transmodal.reporting.findings import Grid, markdown
 from transmodal.reporting.html import PURPOSE, document
 from transmodal.reporting.scatters import forest
+from transmodal.reporting.tables import p_value
 
 FORMAT = "transmodal.overlap/1"
 
@@ -168,7 +169,7 @@ def _losses(found: Overlaps) -> Grid:
     rows = []
     for ((region, metric), loss), p in zip(losses.items(), corrected, strict=True):
         span = f" [{loss.interval.low:+.3f}, {loss.interval.high:+.3f}]" if loss.interval else ""
-        rows.append([region, metric, str(loss.n), f"{loss.mean:+.3f}{span}", f"{p:.3f}"])
+        rows.append([region, metric, str(loss.n), f"{loss.mean:+.3f}{span}", p_value(p)])
     return heads, rows
 
 

@@ -12,7 +12,7 @@ from transmodal.reporting import charts, sections
 from transmodal.reporting.folder import Manifest, few
 from transmodal.reporting.html import PURPOSE, document, pictures
 from transmodal.reporting.price import Price
-from transmodal.reporting.tables import FLOORS, Table, decimals, lay_out, markdown, pipes
+from transmodal.reporting.tables import FLOORS, Table, decimals, lay_out, markdown, p_value, pipes
 
 _COST = ("parameters", "GMAC a sample", "sample", "steps", "training (s)", "training memory", "a volume (s)")
 
@@ -193,19 +193,15 @@ def _duel_table(ranking: Ranking, *, all_of_them: bool = False) -> tuple[list[st
 def _duel_cells(duel: Duel, digits: int, with_margin: bool) -> list[str]:
     moved = duel.difference
     span = f" [{moved.interval.low:+.{digits}f}, {moved.interval.high:+.{digits}f}]" if moved.interval else ""
-    cells = [duel.ahead, duel.behind, str(moved.n), f"{moved.mean:+.{digits}f}{span}", _p(duel.p)]
+    cells = [duel.ahead, duel.behind, str(moved.n), f"{moved.mean:+.{digits}f}{span}", p_value(duel.p)]
     cells.append(f"{moved.effect:+.2f}")
-    return [*cells, _p(duel.equivalence.p) if duel.equivalence else "–"] if with_margin else cells
+    return [*cells, p_value(duel.equivalence.p) if duel.equivalence else "–"] if with_margin else cells
 
 
 def _said(p: float) -> str:
     """In a sentence: p = 0.012, or p < 0.001."""
-    text = _p(p)
+    text = p_value(p)
     return f"p {text}" if text.startswith("<") else f"p = {text}"
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _cost_table(ranking: Ranking) -> tuple[list[str], list[list[str]]]:

@@ -186,6 +186,11 @@ def intervals(table: Table) -> str:
     return "95 % interval of the mean" + (f": {'; '.join(found)}" if found else "")
 
 
+def p_value(p: float) -> str:
+    """In a cell: 0.012, or < 0.001, since no test gives 0."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def conventions(table: Table) -> str:
     """How each metric was measured, as one sentence; equal conventions are said once."""
     said: dict[str, list[str]] = {}
