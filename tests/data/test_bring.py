@@ -173,6 +173,21 @@ def test_outside_the_field_of_view_of_a_ct_is_the_lower_end_of_its_window(images
     assert set(np.unique(brought.images["CT"].data[0][~brought.seen])) == {-1024.0}
 
 
+def test_outside_the_mask_is_empty_if_that_is_asked_for(images):
+    hu = Volume(images["T2w"].data - 500, images["T2w"].grid, "CT")
+    given = {"T1w": images["T1w"], "CT": hu}
+    full, empty = (bring(given, PrepareSettings(mask="nonzero", empty_outside=yes)) for yes in (False, True))
+    outside = ~full.mask
+    assert set(np.unique(empty.images["CT"].data[:, outside])) == {-1024.0}
+    assert not empty.images["T1w"].data[:, outside].any()
+    assert full.images["CT"].data[:, outside].max() > -1024
+    for name in given:
+        np.testing.assert_array_equal(empty.images[name].data[:, full.mask], full.images[name].data[:, full.mask])
+        assert (empty.fits[name], empty.facts[name]) == (full.fits[name], full.facts[name])
+    normalised = empty.fits["CT"].apply(empty.images["CT"].data)
+    assert set(np.unique(normalised[:, outside])) == {-1.0}
+
+
 def test_cropping_keeps_values_and_margin(images):
     full = bring(images, PrepareSettings(mask="nonzero"))
     cut = bring(images, PrepareSettings(mask="nonzero", crop_margin=4.0))

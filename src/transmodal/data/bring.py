@@ -5,7 +5,7 @@ geometry and the same intensities in both. An image is normalised by its own val
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -56,6 +56,7 @@ class PrepareSettings:
         crop_margin: mm to keep around the mask; negative keeps the whole field of view.
         shape: voxels along X, Y, Z of every case, cut or padded about the middle of the mask and never stretched;
             empty for each case its own.
+        empty_outside: whether images are emptied outside the mask: 0, or the lower end of a window.
         interpolation: 0 nearest, 1 linear, up to 5 for splines.
         slabs: cut each body into so many cases (:mod:`.slabs`), where there are no several people; 0 for whole.
         slab_gap: mm between two slabs that no case has.
@@ -75,6 +76,7 @@ class PrepareSettings:
     n4: tuple[str, ...] = ()
     crop_margin: float = -1.0
     shape: tuple[int, ...] = ()
+    empty_outside: bool = False
     interpolation: int = 1
     slabs: int = 0
     slab_gap: float = 10.0
@@ -206,6 +208,8 @@ def bring(
         fits[name] = fit(spec, counted, image.name)
         facts[name] = describe(images[name].grid, counted)
         facts[name]["traits"] = traits(source, within, fits[name])
+        if settings.empty_outside:
+            out[name] = replace(out[name], data=np.where(where, out[name].data, np.float32(empty)))
     drawn = None if labels is None else resample_labels(labels, grid).data
     return Brought(out, where, drawn, fits, grid, seen, facts, moved)
 
