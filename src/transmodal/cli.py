@@ -18,8 +18,8 @@ from transmodal.errors import InputError, RecipeError, TransmodalError
 
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 """What a disk answers that is full, read-only, somebody else's or dying."""
-
-
+_NAMES = (errno.ENAMETOOLONG, errno.ELOOP)
+"""What it answers to a name that is too long, and to links in a circle."""
 _TRAINING = ("torch", "lightning_fabric", "safetensors", "matplotlib")
 """What comes with the extra ``train``."""
 
@@ -61,7 +61,15 @@ def run(words: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except MemoryError:
+        return _fail(
+            "there is not enough memory for this; close other programs, or ask for less at once (train and "
+            "synthesize say by --dry-run what they need)",
+            InputError.exit_code,
+        )
     except OSError as problem:
+        if problem.errno in _NAMES:
+            return _fail(f"{problem.filename}: cannot be a path ({problem.strerror})", InputError.exit_code)
         if problem.errno not in _STORAGE:
             return _internal(problem)
         where = f"{problem.filename}: " if problem.filename else ""

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from transmodal.data.foreground import _filled, foreground, largest
+from transmodal.data.foreground import _closed, _filled, foreground, largest
 from transmodal.data.grid import Grid
 from transmodal.data.volume import Volume
 from transmodal.errors import InputError
@@ -102,3 +102,21 @@ def test_holes_are_those_that_a_loop_over_slices_fills() -> None:
             for line in lines:
                 line[...] = ndimage.binary_fill_holes(line)
         np.testing.assert_array_equal(_filled(mask), wanted)
+
+
+@pytest.mark.parametrize("spacing", [0.05, 0.002, 1e-5])
+def test_voxels_smaller_than_any_scanner_makes_take_no_longer(spacing):
+    """A header may mistake metres for millimetres; each voxel then is a thousandth as wide."""
+    small = Volume(mri()[None], Grid(SHAPE, np.diag([spacing] * 3 + [1.0])), "scan")
+    assert dice(foreground(small), HEAD) > 0.9
+
+
+def test_fine_voxels_are_closed_in_blocks():
+    """A ball of 12 mm with a crack of 2 mm, in voxels of 0.25 mm: as in voxels of 1 mm, but for a block."""
+    lines = np.meshgrid(*[(np.arange(96) - 47.5) / 4] * 3, indexing="ij", sparse=True)
+    ball = sum(line**2 for line in lines) < 6**2
+    cracked = ball & (np.abs(lines[0]) > 1)
+    found = _closed(cracked, (0.25, 0.25, 0.25))
+    assert found[cracked].all()
+    assert dice(found, ball) > 0.9
+    assert found[ball].mean() > 0.99

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import transmodal
-from transmodal import registry
+from transmodal import progress, registry
 from transmodal.data.phantom.cohort import PhantomSettings
 from transmodal.data.prepared import PreparedDataset
 from transmodal.errors import InputError, RecipeError, Refused
@@ -21,7 +22,7 @@ from transmodal.evaluation.table import read_rows
 from transmodal.experiment.demo import demo
 from transmodal.experiment.judge import judge, score_judged
 from transmodal.experiment.run import open_run, start
-from transmodal.experiment.train import train
+from transmodal.experiment.train import replay, train
 from transmodal.inference.files import synthesize_paths
 from transmodal.inference.model import load_model
 from transmodal.nn.encoder import PretrainedEncoder
@@ -306,3 +307,49 @@ def test_features_that_are_kept_change_nothing_and_are_computed_once(
     assert [seen for message, seen in said if "images need" in message] == [0, 0], "told before it starts"
     with pytest.raises(RecipeError, match=r"sampling\.jitter = 1 makes a new image"):
         run("refused", "float32", jitter=1)
+
+
+def test_force_replaces_a_run_and_nothing_else(table: dict[str, Any], tmp_path: Path) -> None:
+    thesis = tmp_path / "mine" / "model" / "thesis.txt"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("years")
+    with pytest.raises(Refused, match="holds no run for --force to replace"):
+        train(make_recipe(small(table)), tmp_path / "mine", device="cpu", force=True)
+    assert thesis.read_text() == "years"
+
+
+def test_force_unlinks_what_lies_elsewhere(table: dict[str, Any], tmp_path: Path) -> None:
+    out, scratch = tmp_path / "run", tmp_path / "scratch"
+    scratch.mkdir()
+    (scratch / "kept.txt").write_text("here")
+    out.mkdir()
+    (out / "run.json").write_text("{}")
+    (out / "predictions").symlink_to(scratch)
+    train(make_recipe(small(table)), out, device="cpu", force=True)
+    assert (scratch / "kept.txt").read_text() == "here"
+    assert (out / "predictions").is_dir()
+    assert not (out / "predictions").is_symlink()
+
+
+def test_a_resumed_run_without_a_checkpoint_says_so(
+    table: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = make_recipe(small(table))
+    train(recipe, tmp_path, device="cpu")
+    shutil.rmtree(tmp_path / "last")
+    capsys.readouterr()
+    progress.use("human")
+    train(recipe, tmp_path, device="cpu", resume=True)
+    assert "no checkpoint was left: training starts at its first step" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["{}", "[1]", "no JSON", None])
+def test_a_damaged_dump_is_named(run: Path, tmp_path: Path, damage: str | None) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    dumped = tmp_path / "run" / "diverged"
+    dumped.mkdir()
+    proper = {"precision": "32-true", "batch": {}, "seed": 0, "rank": 0, "turn": 0}
+    (dumped / "turn.json").write_text(json.dumps(proper) if damage is None else damage)
+    (dumped / "state.safetensors").write_bytes(b"junk")
+    with pytest.raises(InputError, match=r"turn.json|state.safetensors"):
+        replay(tmp_path / "run")

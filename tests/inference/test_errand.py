@@ -1,5 +1,6 @@
 """One case from files to files: what an earlier run left is known for what it is."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from transmodal.errors import Refused
+from transmodal.errors import InputError, Refused
 from transmodal.inference.errand import Errand, Wish, sidecar_of
 from transmodal.inference.model import Model, load_model
 
@@ -65,16 +66,49 @@ def test_a_mask_that_was_added_or_redrawn_is_noticed(errand: Errand, cohort: Pat
     assert not masked.is_finished
 
 
+def again(errand: Errand) -> Errand:
+    return Errand(errand.model, errand.images, None, errand.targets, Wish(force=True))
+
+
 def test_a_run_killed_while_it_overwrites_leaves_a_half(errand: Errand, monkeypatch: pytest.MonkeyPatch) -> None:
     errand.run()
     (volume,) = errand.targets.values()
+    plain = os.replace
 
-    def killed(*given: object, **named: object) -> None:
-        raise KeyboardInterrupt
+    def killed(source: Path, to: Path) -> None:
+        if Path(to) == volume:
+            raise KeyboardInterrupt
+        plain(source, to)
 
-    monkeypatch.setattr("transmodal.inference.errand.write_volume", killed)
+    monkeypatch.setattr("os.replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        Errand(errand.model, errand.images, None, errand.targets, Wish(force=True)).run()
+        again(errand).run()
     assert volume.exists()
     assert not sidecar_of(volume).exists(), "or the next run would take the volume for finished"
     assert not errand.is_finished
+
+
+def test_a_full_disk_leaves_an_older_result_whole(errand: Errand, monkeypatch: pytest.MonkeyPatch) -> None:
+    errand.run()
+    (volume,) = errand.targets.values()
+    before = volume.read_bytes(), sidecar_of(volume).read_bytes()
+
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(InputError, match="No space left"):
+        again(errand).run()
+    assert (volume.read_bytes(), sidecar_of(volume).read_bytes()) == before
+    assert errand.is_finished
+
+
+def test_what_is_known_of_another_image_is_not_overwritten(errand: Errand) -> None:
+    (volume,) = errand.targets.values()
+    measured = '{"EchoTime": 0.03}'
+    sidecar_of(volume).write_text(measured)
+    with pytest.raises(Refused, match=r"fa.json: lies where the record of the new volume goes"):
+        errand.run()
+    assert sidecar_of(volume).read_text() == measured
+    again(errand).run()
+    assert errand.is_finished

@@ -6,6 +6,7 @@ benchmarks/hostile.py does it for longer, with new chances.
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -21,10 +22,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from transmodal import registry
+from transmodal.data.bring import PrepareSettings
 from transmodal.data.files import read_json
 from transmodal.data.grid import Grid
 from transmodal.data.layout import find_cases
-from transmodal.errors import InputError, TransmodalError
+from transmodal.data.task import Task
+from transmodal.data.volume import read_volume
+from transmodal.errors import InputError, RecipeError, TransmodalError
 from transmodal.evaluation.table import read_rows
 from transmodal.experiment.suite import load_suite
 from transmodal.inference.conformal import Calibration
@@ -213,3 +217,33 @@ def test_deep_json_does_not_end_the_interpreter(tmp_path: Path) -> None:
     (tmp_path / "deep.json").write_text("[" * (20 * sys.getrecursionlimit()))
     with pytest.raises(InputError, match="not valid JSON"):
         read_json(tmp_path / "deep.json")
+
+
+def test_scales_of_other_targets_are_refused(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "model", tmp_path / "model")
+    facts = read_json(tmp_path / "model" / "model.json")
+    (tmp_path / "model" / "model.json").write_text(json.dumps({**facts, "fits": {}}))
+    with pytest.raises(InputError, match=r"it has the scale of \[\] and makes \['FA'\]"):
+        load_model(tmp_path / "model")
+
+
+def test_a_pipe_is_not_waited_for(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "model", tmp_path / "model")
+    (tmp_path / "model" / "weights.safetensors").unlink()
+    os.mkfifo(tmp_path / "model" / "weights.safetensors")
+    with pytest.raises(InputError, match="is no file"):
+        load_model(tmp_path / "model")
+    os.mkfifo(tmp_path / "scan.nii.gz")
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        read_volume(tmp_path / "scan.nii.gz")
+
+
+@pytest.mark.parametrize("arguments", [{"depth": 10**6}, {"width": 10**9}])
+def test_networks_that_nobody_can_build_are_not_begun(arguments: dict[str, int]) -> None:
+    with pytest.raises(RecipeError, match="at most 65536 can be built"):
+        registry.outline("pix2pix", Task(sources=("T1w",), targets=("FA",)), arguments)
+
+
+def test_a_grid_that_no_memory_holds_is_refused() -> None:
+    with pytest.raises(RecipeError, match="no scan has so many voxels"):
+        PrepareSettings(shape=(100_000, 100_000, 100_000))

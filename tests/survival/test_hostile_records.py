@@ -22,6 +22,7 @@ from transmodal.data.stacks import read_stack
 from transmodal.errors import InputError, RecipeError
 from transmodal.experiment.budget import _known
 from transmodal.experiment.card import card
+from transmodal.experiment.compare import compare
 from transmodal.experiment.run import open_run, start
 from transmodal.experiment.suite import common_preparation, entrants, load_suite, recipes
 from transmodal.inference.conformal import Calibration, Reliability
@@ -246,3 +247,36 @@ def test_a_case_says_what_is_wrong_with_it(home: Path) -> None:
         with pytest.raises(InputError, match=r"case.json: .*prepare the dataset again") as problem:
             PreparedDataset.open(home / "data").case("sub-001")
         assert said in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "value"),
+    [
+        ("evaluation.json", ("settings",), 7),
+        ("evaluation.json", ("settings", "seconds_per_volume"), "long"),
+        ("evaluation.json", ("settings", "seconds_per_volume"), {"regression": [None]}),
+        ("run.json", ("recipe", "data"), "x"),
+        ("report.json", ("window",), [0, 10**400]),
+    ],
+)
+def test_a_damaged_part_of_what_is_compared_is_named(
+    home: Path, name: str, keys: tuple[str, ...], value: Any
+) -> None:
+    record = home / "run" / name
+    facts = read_json(record)
+    part = facts
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    record.write_text(json.dumps(facts))
+    with pytest.raises((InputError, RecipeError)):
+        compare([f"damaged={home / 'run'}", f"other={home / 'run'}"], home / "out")
+
+
+def test_a_card_scores_again_what_was_damaged(home: Path) -> None:
+    card([home / "run"])
+    record = home / "run" / "passport" / "passport.json"
+    proper = record.read_text()
+    record.write_text("[1,2")
+    card([home / "run"])
+    assert record.read_text() == proper

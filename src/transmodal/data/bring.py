@@ -6,6 +6,7 @@ geometry and the same intensities in both. An image is normalised by its own val
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from transmodal.data.foreground import foreground
 from transmodal.data.geometry import crop, inside, overlap, resample, resample_labels
 from transmodal.data.grid import Grid
 from transmodal.data.intensity import IntensityFit, fit, spec_for
+from transmodal.data.limits import MOST_VALUES
 from transmodal.data.modality import modality
 from transmodal.data.register import Kind, Moved, aligned
 from transmodal.data.traits import traits
@@ -91,6 +93,8 @@ class PrepareSettings:
             raise RecipeError(f"data.prepare.spacing = {self.spacing}: give mm, or 0 to keep the reference's")
         if self.shape and (len(self.shape) != 3 or min(self.shape) < 1):
             raise RecipeError(f"data.prepare.shape = {list(self.shape)}: give three numbers of voxels, or none")
+        if prod(self.shape) > MOST_VALUES:
+            raise RecipeError(f"data.prepare.shape = {list(self.shape)}: no scan has so many voxels")
         if not 0 <= self.min_overlap <= 1:
             raise RecipeError(f"data.prepare.min_overlap = {self.min_overlap:g}: give a fraction from 0 to 1")
         if not -1e6 < self.crop_margin < 1e6:

@@ -5,6 +5,8 @@ from gray-level histograms") for scans in arbitrary units, and a fixed one for C
 is exactly one value (skull-stripped, or already masked) needs no guess: everything else is foreground.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import SimpleITK
 from jaxtyping import Float
@@ -21,6 +23,9 @@ _CT_BELOW = -500.0
 """HU; an image that goes below it is taken for CT, and what lies above it for body (air is -1000, fat -100)."""
 _CLOSE_MM = 8.0
 """Gaps up to about twice this are closed: skull (dark in MRI) and sinuses open to the outside."""
+_FINE_MM, _MOST_STEPS = 0.6, 100
+"""Of voxels that are at most half as wide as this, whole blocks are closed: the work grows with the square of how
+many voxels wide a gap is. A scan whose blocks are still far smaller than a gap is smaller than a gap itself."""
 _BLANK_SHARE = 0.2
 """An image has a blank background when this share of it, and nearly all of its faces, have one value."""
 _BLANK_FACES = 0.6
@@ -90,11 +95,26 @@ def _blank(values: Float[np.ndarray, "X Y Z"]) -> float | None:
 
 def _closed(mask: Mask, spacing: tuple[float, float, float]) -> Mask:
     """Closing by distance in millimetres; padded, so that the edge of the image does not eat into it."""
-    margin = [int(np.ceil(_CLOSE_MM / s)) + 1 for s in spacing]
-    padded = np.pad(mask, [(m, m) for m in margin])
-    kept = ~dilated(~dilated(padded, spacing, _CLOSE_MM), spacing, _CLOSE_MM)
-    inner = tuple(slice(m, -m) for m in margin)
-    return np.asarray(kept[inner] | mask)
+    steps = [max(1, min(n, int(_FINE_MM / s))) for n, s in zip(mask.shape, spacing, strict=True)]
+    x, y, z = (s * step for s, step in zip(spacing, steps, strict=True))
+    margin = [int(np.ceil(_CLOSE_MM / s)) + 1 for s in (x, y, z)]
+    # Voxels may be as small as a header says. Blocks of too small ones that would need this much are not closed.
+    if max(margin) > _MOST_STEPS:
+        return mask
+    padded = np.pad(_any_in_blocks(mask, steps), [(m, m) for m in margin])
+    kept = ~dilated(~dilated(padded, (x, y, z), _CLOSE_MM), (x, y, z), _CLOSE_MM)
+    found = kept[tuple(slice(m, -m) for m in margin)]
+    for axis, step in enumerate(steps):
+        found = found if step == 1 else np.repeat(found, step, axis)
+    return np.asarray(found[tuple(slice(0, n) for n in mask.shape)] | mask)
+
+
+def _any_in_blocks(mask: Mask, steps: Sequence[int]) -> Mask:
+    """Whether a block of voxels has any of the mask; the last blocks may be smaller."""
+    for axis, step in enumerate(steps):
+        if step > 1:
+            mask = np.logical_or.reduceat(mask, np.arange(0, mask.shape[axis], step), axis=axis)
+    return mask
 
 
 def _filled(mask: Mask) -> Mask:

@@ -120,6 +120,8 @@ def read_volume(path: Path | str, *, label: bool = False) -> Volume:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: there is no such file; check the path")
+    if not path.is_dir() and not path.is_file():
+        raise InputError(f"{path}: is neither a file nor a folder; give an image")
     if path.is_dir() and is_stack(path):
         return _volume(*read_stack(path, label=label), None, str(path), label)
     if path.is_dir():
@@ -261,8 +263,18 @@ def _stored(volume: Volume, dtype: str) -> np.ndarray:
     return data[0].astype(kind, copy=False)
 
 
-def write_volume(volume: Volume, path: Path | str, *, dtype: str = "float32", description: str = "") -> None:
-    """Write a ``.nii`` or ``.nii.gz`` file, whole or not at all; arguments as in :func:`to_image`."""
+def write_volume(
+    volume: Volume,
+    path: Path | str,
+    *,
+    dtype: str = "float32",
+    description: str = "",
+    replaces: Path | None = None,
+) -> None:
+    """Write a ``.nii`` or ``.nii.gz`` file, whole or not at all; arguments as in :func:`to_image`.
+
+    ``replaces`` is a file about the volume that lay here before: it goes when the new one is whole on the disk.
+    """
     path = Path(path)
     suffix = next((s for s in SUFFIXES if path.name.endswith(s)), None)
     if suffix is None:
@@ -278,6 +290,8 @@ def write_volume(volume: Volume, path: Path | str, *, dtype: str = "float32", de
                 image.to_file_map(image.make_file_map({"image": to}))
             file.flush()
             os.fsync(file.fileno())
+        if replaces is not None:
+            replaces.unlink(missing_ok=True)
         os.replace(temporary, path)
     except OSError as problem:
         raise InputError(f"{path}: cannot be written ({problem.strerror}); choose another --out") from problem

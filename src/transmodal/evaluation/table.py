@@ -83,6 +83,8 @@ def _row(cells: list[str], where: str) -> Row:
         raise InputError(f"{where}: has {len(cells)} cells where {len(COLUMNS)} are needed; write the table again")
     case, method, region, metric, convention, value, unit, n = cells
     try:
+        if int(n) < 0:
+            raise ValueError(n)
         return Row(case, method, region, metric, convention, float(value), unit, int(n))
     except ValueError as problem:
         raise InputError(

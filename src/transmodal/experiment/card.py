@@ -1,6 +1,7 @@
 """The verb ``card``: the model card of a judged run, with what was measured on people that it never saw."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -107,17 +108,19 @@ def _passports(entry: Entry, run: Run) -> list[Passport]:
     if manifest is None or not made.is_dir():
         return []
     record = out / "passport.json"
-    if not record.is_file() or record.stat().st_mtime < (run.folder / "evaluation.json").stat().st_mtime:
-        progress.say(f"{run.folder}: scoring under every convention")
-        width = manifest.window[1] - manifest.window[0] if manifest.window is not None else None
-        evaluate(
-            made,
-            run.folder / "predictions" / "reference",
-            out=out,
-            mask=run.dataset.path,
-            method=entry.method,
-            target=manifest.target,
-            data_range=width if modality(manifest.target).window is None else None,
-            passport=True,
-        )
+    if record.is_file() and record.stat().st_mtime >= (run.folder / "evaluation.json").stat().st_mtime:
+        with suppress(InputError):  # What is damaged is scored again, too.
+            return read_passports(record)
+    progress.say(f"{run.folder}: scoring under every convention")
+    width = manifest.window[1] - manifest.window[0] if manifest.window is not None else None
+    evaluate(
+        made,
+        run.folder / "predictions" / "reference",
+        out=out,
+        mask=run.dataset.path,
+        method=entry.method,
+        target=manifest.target,
+        data_range=width if modality(manifest.target).window is None else None,
+        passport=True,
+    )
     return read_passports(record)

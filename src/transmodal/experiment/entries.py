@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from transmodal.data.record import as_written
 from transmodal.errors import InputError, RecipeError
 from transmodal.evaluation.measure import measure_of
 from transmodal.evaluation.people import by_subject
@@ -47,7 +48,8 @@ class Entry:
     @property
     def price(self) -> Price | None:
         """What its method cost; None for a folder of somebody else's predictions."""
-        return known_price(self.contents.evaluation, self.method)
+        with as_written(self.folder / "evaluation.json", "judge the run again"):
+            return known_price(self.contents.evaluation, self.method)
 
     @property
     def recipe(self) -> Mapping[str, Any] | None:
@@ -55,10 +57,11 @@ class Entry:
         known = table(self.contents.run, "recipe")
         if not known:
             return None
-        return {
-            part: {key: value for key, value in keys.items() if key not in _OWN.get(part, ())}
-            for part, keys in known.items()
-        }
+        with as_written(self.folder / "run.json", "train it again"):
+            return {
+                part: {key: value for key, value in keys.items() if key not in _OWN.get(part, ())}
+                for part, keys in known.items()
+            }
 
 
 def open_entry(word: str) -> Entry:

@@ -162,13 +162,23 @@ def _halves(recipe: Recipe, cases: Sequence[PreparedCase], split: Split) -> tupl
 
 
 def _clear(folder: Path) -> None:
-    """Remove what an earlier run left; nothing else that may lie in the folder."""
-    for name in WRITTEN:
-        path = folder / name
-        if path.is_dir():
+    """Remove what an earlier run left; nothing else that may lie in the folder.
+
+    Raises:
+        Refused: what has the name of a run's parts is not a run's.
+    """
+    there = [path for name in WRITTEN if (path := folder / name).exists() or path.is_symlink()]
+    ours = any((folder / name).exists() for name in ("run.json", "evaluation.json", "prepared"))
+    if there and not ours:
+        raise Refused(
+            f"{there[0]}: is in the way, and its folder holds no run for --force to replace; give another --out"
+        )
+    # The record last: as long as it is there, what is left of a run can be told from other people's files.
+    for path in sorted(there, key=lambda path: path.name == "run.json"):
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
-            path.unlink(missing_ok=True)
+            path.unlink()
 
 
 def _check_same(record: Path, recipe: Recipe) -> None:

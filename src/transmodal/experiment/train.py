@@ -17,6 +17,7 @@ from transmodal.data.files import read_json
 from transmodal.data.intensity import IntensityFit, pool
 from transmodal.data.loader import Loader
 from transmodal.data.prepared import PreparedCase
+from transmodal.data.record import as_written
 from transmodal.errors import RecipeError
 from transmodal.experiment.card import with_results
 from transmodal.experiment.judge import Judged, final_evaluation, judge, learn_floor, score_judged
@@ -188,8 +189,9 @@ def replay(folder: Path | str) -> str:
     for network in frozen_networks(method):
         network.load_weights()
     dumped = run.folder / FOLDER
-    precision = read_json(dumped / "turn.json")["precision"]
-    values = again(dumped, method, make_fabric(replace(recipe.training, precision=precision), "cpu"))
+    with as_written(dumped / "turn.json", "train again, until the numbers diverge again"):
+        precision = read_json(dumped / "turn.json")["precision"]
+        values = again(dumped, method, make_fabric(replace(recipe.training, precision=precision), "cpu"))
     return "\n".join(f"{name}: {value:.6g}" for name, value in values.items())
 
 

@@ -5,7 +5,6 @@ The sidecar of a volume is written last, so that a volume with its sidecar is fi
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -97,21 +96,17 @@ class Errand:
         wish = self.wish
         made = synthesize_volumes(self.model, volumes, head, force=wish.force, interval=wish.interval)
         seconds = time.monotonic() - started
-        for target in self.targets:
-            for path in self._volumes(target):
-                # A killed run must not leave an old sidecar beside a new volume.
-                with suppress(NotADirectoryError):  # Then nothing can be written either, and that is said.
-                    sidecar_of(path).unlink(missing_ok=True)
         for target, path in self.targets.items():
             self._write(target, path, made, self._about(target, made, seconds))
         return self.outputs
 
     def _write(self, target: str, path: Path, made: Synthetic, about: dict[str, object]) -> None:
         stored, label = modality(target).dtype, describe(self.model, target)
-        write_volume(made.volumes[target], path, dtype=stored, description=label)
+        # A killed run must not leave an old sidecar beside a new volume, nor a full disk a volume without one.
+        write_volume(made.volumes[target], path, dtype=stored, description=label, replaces=sidecar_of(path))
         for which, volume in zip(self._limits, made.intervals.get(target, ()), strict=True):
             at = _beside(path, which)
-            write_volume(volume, at, dtype=stored, description=f"{label} {which}")
+            write_volume(volume, at, dtype=stored, description=f"{label} {which}", replaces=sidecar_of(at))
             write_json(sidecar_of(at), {**about, "Limit": which})
         for plane in self.wish.stacks:
             slices = {"Synthetic": True, "Description": label, "Disclaimer": DISCLAIMER}
@@ -127,6 +122,13 @@ class Errand:
                     f"{path}: is one of the images given, and --force does not replace a scan by a guess; "
                     "choose another --out"
                 )
+        about = [sidecar_of(path) for target in self.targets for path in self._volumes(target)]
+        strange = [path for path in about if path.exists() and not _is_ours(path)]
+        if strange and not self.wish.force:
+            raise Refused(
+                f"{strange[0]}: lies where the record of the new volume goes, and is about something else; choose "
+                "another --out, or add --force to overwrite it"
+            )
         foreign = {self._state(target) for target in self.targets} - ours - {"absent"}
         begun = any(path.exists() for path in self.targets.values())
         if there and not self.wish.force and (foreign or not begun):
@@ -211,6 +213,15 @@ class Errand:
 def sidecar_of(volume: Path) -> Path:
     """The JSON file beside a synthetic volume."""
     return volume.with_name(f"{stem(volume)}.json")
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a JSON file is the sidecar of a synthetic volume, damaged or not."""
+    try:
+        known = read_json(path)
+    except InputError:
+        return True
+    return isinstance(known, dict) and known.get("Synthetic") is True
 
 
 def _beside(path: Path, which: str) -> Path:

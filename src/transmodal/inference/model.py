@@ -133,6 +133,8 @@ def load_model(path: Path | str, device: Any = "cpu", engine: Choice = "auto") -
 
 def _model(folder: Path, facts: Mapping[str, Any], device: Any, engine: Choice) -> Model:
     task = make(Task, facts["task"], "model.task")
+    if set(facts["fits"]) != set(task.targets):
+        raise ValueError(f"it has the scale of {sorted(facts['fits'])} and makes {sorted(task.targets)}")
     weights = folder / WEIGHTS
     if engine == "onnx" or (engine == "auto" and not weights.exists() and "onnx" in facts):
         method: Any = OnnxMethod(folder / GRAPH, make(Graph, facts.get("onnx", {}), "model.onnx"))
@@ -203,6 +205,8 @@ def _check_method(folder: Path, name: Any) -> None:
 
 def _checked(weights: Path, sha256: str) -> bytes:
     try:
+        if weights.exists() and not weights.is_file():
+            raise InputError(f"{weights}: is no file; copy the whole model folder")
         check_size(weights, 8 * MOST_PARAMETERS)
         content = weights.read_bytes()
     except OSError as problem:

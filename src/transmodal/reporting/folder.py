@@ -179,7 +179,7 @@ def _manifest(path: Path) -> Manifest:
             window=None if window is None else _window(window),
             cases=[_shown(path.parent, entry) for entry in facts.get("cases") or []],
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+    except (AttributeError, ArithmeticError, LookupError, TypeError, ValueError) as problem:
         raise InputError(
             f"{path}: is not a report's manifest ({type(problem).__name__}: {problem}); evaluate again to renew it"
         ) from problem

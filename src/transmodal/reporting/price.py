@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
-from transmodal.schema import make
+from transmodal.schema import coerce, make
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,14 @@ class Price:
 
 def known_price(evaluation: Mapping[str, Any], method: str) -> Price | None:
     """The price of a method in an ``evaluation.json``; None where no run wrote it."""
-    settings = evaluation.get("settings") or {}
+    settings = coerce(evaluation.get("settings") or {}, Mapping[str, Any], "evaluation.json: settings")
     found = settings.get("price")
     if not isinstance(found, dict):
         return None
     known = make(Price, found, "evaluation.json: price")
-    return replace(known, volume_seconds=(settings.get("seconds_per_volume") or {}).get(method))
+    where = "evaluation.json: settings.seconds_per_volume"
+    spent = coerce(settings.get("seconds_per_volume") or {}, Mapping[str, float | None], where)
+    return replace(known, volume_seconds=spent.get(method))
 
 
 def median_price(prices: Sequence[Price]) -> Price:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -133,7 +134,12 @@ def again(folder: Path, method: Method, fabric: Fabric) -> dict[str, float]:
     """
     assert isinstance(method, nn.Module)
     facts = read_json(folder / "turn.json")
-    stored = load_file(folder / "state.safetensors")
+    try:
+        stored = load_file(folder / "state.safetensors")
+    except (OSError, SafetensorError) as problem:
+        raise InputError(
+            f"{folder}/state.safetensors: cannot be read ({problem}); the dump is damaged"
+        ) from problem
     state = {name.removeprefix("method."): value for name, value in stored.items() if name.startswith("method.")}
     try:
         method.load_state_dict(state)

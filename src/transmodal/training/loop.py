@@ -116,6 +116,8 @@ def fit(
         sums = {name: value.to(fabric.device) for name, value in sums.items()}
         if done.processes != fabric.world_size:
             progress.say(_other_batch(done.processes, fabric.world_size, settings))
+    elif resume:
+        progress.say("no checkpoint was left: training starts at its first step")
     done = replace(done, processes=fabric.world_size)
     if settings.minutes and done.seconds >= 60 * settings.minutes:
         # Its last step was made and judged before it was stopped.
