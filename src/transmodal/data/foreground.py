@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import SimpleITK
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from transmodal.data.ball import dilated
@@ -109,7 +109,7 @@ def _closed(mask: Mask, spacing: tuple[float, float, float]) -> Mask:
     return np.asarray(found[tuple(slice(0, n) for n in mask.shape)] | mask)
 
 
-def _any_in_blocks(mask: Mask, steps: Sequence[int]) -> Mask:
+def _any_in_blocks(mask: Mask, steps: Sequence[int]) -> Bool[np.ndarray, "I J K"]:
     """Whether a block of voxels has any of the mask; the last blocks may be smaller."""
     for axis, step in enumerate(steps):
         if step > 1:
