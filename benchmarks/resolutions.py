@@ -2,7 +2,7 @@ r"""What resolution a model should work at: runs at several, judged on the fines
 
     python benchmarks/datasets.py finecolours HEADS
     transmodal train recipes/colorization_phantom.toml data.path=HEADS method.segmentation_weight=0 --out RUN_64 \
-        sampling.size=[64,64] data.prepare.spacing=[3.4,3.4,0.85] training.optimizer.lr=3e-4    (128: 1.7; 256: 0.85)
+        sampling.size=[64,64] data.prepare.spacing=[3.4,3.4,0.85] training.optimizer.lr=3e-4  (128: 1.7; 256: 0.85)
     python benchmarks/resolutions.py 256=RUN_256 128=RUN_128 64=RUN_64 --data HEADS --out OUT
 
 Every model translates the test cases of the first run from the files in HEADS, and answers on their grid; there
