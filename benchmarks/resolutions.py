@@ -77,7 +77,9 @@ if __name__ == "__main__":
     parser.add_argument("runs", nargs="+", metavar="NAME=RUN")
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
-    parser.add_argument("--metrics", nargs="+", default=["CIEDE2000", "MAE", "SSIM"], choices=list(METRICS))
+    parser.add_argument(
+        "--metrics", nargs="+", default=["CIEDE2000", "MAE", "SSIM", "STSIM-1", "Sharpness"], choices=list(METRICS)
+    )
     parser.add_argument("--every", type=float, default=10.0, help="mm between two slices that are scored")
     given = parser.parse_args()
     progress.use("human")
