@@ -59,13 +59,15 @@ def compare(
     check_folder(out)
     entries = [open_entry(word) for word in words]
     ranking = rank(entries, metric=metric, margin=margin)
+    # All is made before anything is written: a failure must not leave half a comparison beside half an older one.
+    text, page, picture = ranking_markdown(ranking), ranking_page(ranking, cases, slices), ranking_picture(ranking)
+    facts, duels = _facts(ranking.contests, ranking.prices, entries), _duels(ranking.contests)
     write_rows(out / "comparison.csv", ranking.measured)
-    write_text(out / "duels.csv", _duels(ranking.contests))
-    write_json(out / "comparison.json", _facts(ranking.contests, ranking.prices, entries))
-    text = ranking_markdown(ranking)
+    write_text(out / "duels.csv", duels)
+    write_json(out / "comparison.json", facts)
     write_text(out / "comparison.md", text)
-    write_bytes(out / "comparison.png", ranking_picture(ranking))
-    write_text(out / "comparison.html", ranking_page(ranking, cases, slices))
+    write_bytes(out / "comparison.png", picture)
+    write_text(out / "comparison.html", page)
     return text
 
 

@@ -63,9 +63,11 @@ def watch(
         found[source] = differences(source, facts[source]["traits"], fits[source], profiles, spacings)
     wrong = [f"{names[source]}: {'; '.join(words)}" for source, words in found.items() if words]
     if wrong and not force:
-        raise Refused(f"{'. '.join(wrong)}. The model was not trained for this; add --force to go on all the same")
+        raise Refused(
+            f"{'; '.join(wrong)} (the model was not trained for this; add --force to go on all the same)"
+        )
     for sentence in wrong:
-        progress.warn(f"{sentence}. The model was not trained for this; expect wrong images")
+        progress.warn(f"{sentence} (the model was not trained for this; expect wrong images)")
     return found
 
 
