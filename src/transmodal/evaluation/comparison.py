@@ -99,6 +99,10 @@ class Comparison:
             )
         return DataRange(high - low, "range=reference")
 
+    def clipped(self, window: tuple[float, float]) -> tuple[Tensor, Tensor]:
+        """Prediction and reference, no value beyond the window."""
+        return self.prediction.clamp(*window), self.reference.clamp(*window)
+
 
 def measure(
     prediction: Float[Tensor, "C X Y Z"],

@@ -5,17 +5,16 @@ The metrics are those of :mod:`transmodal.metrics`; here is only what is done ar
 conventions must never stand in one column.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from math import isfinite, isinf, isnan
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from transmodal.data.modality import Modality
 from transmodal.evaluation.comparison import Comparison, DataRange, Score, measure
+from transmodal.evaluation.slicewise import as_in_papers, by_slice
 from transmodal.evaluation.tissues import by_tissue
 from transmodal.metrics import METRICS
 from transmodal.metrics.region import box
@@ -149,71 +148,6 @@ def _box(c: Comparison) -> Iterator[Score]:
     )
 
 
-def _by_slice(
-    c: Comparison,
-    *,
-    name: str,
-    metrics: Sequence[str],
-    masked: bool = False,
-    own_maximum: bool = False,
-) -> Iterator[Score]:
-    """Every axial slice by itself, then the mean over the slices with a finite value."""
-    mask = c.mask if masked else None
-    size = DataRange(1.0, "range=1") if own_maximum else c.range_in(mask)
-    unit = "1" if own_maximum else c.kind.unit
-    found: dict[str, list[Score]] = {metric: [] for metric in metrics}
-    undefined = 0
-    # Slice after slice in memory: cheaper to read than every 182nd voxel.
-    made, truth = (volume.movedim(3, 0).contiguous()[..., None] for volume in (c.prediction, c.reference))
-    for z, (x, y) in enumerate(zip(made, truth, strict=True)):
-        inside = None if mask is None else mask[..., z : z + 1]
-        if inside is not None and not bool(inside.any()):
-            continue
-        if own_maximum:
-            tops = float(x.max()), float(y.max())
-            if not min(tops) > 0:
-                undefined += 1
-                continue
-            x, y = x.double() / tops[0], y.double() / tops[1]
-        region = "mask" if masked else "volume"
-        for score in measure(x, y, inside, metrics, size, region=region, unit=unit, lead=name):
-            found[score.metric].append(score)
-    for metric in metrics:
-        scores = found[metric]
-        values = [score.value for score in scores if isfinite(score.value)]
-        if scores:
-            yield replace(
-                scores[0],
-                value=sum(values) / len(values) if values else float("nan"),
-                n=len(values),
-                infinite=sum(isinf(score.value) for score in scores),
-                undefined=undefined + sum(isnan(score.value) for score in scores),
-            )
-
-
-def _as_in_papers(c: Comparison, *, name: str, limits: tuple[float, float], whole: bool) -> Iterator[Score]:
-    """Whole slices after the window is brought to ``limits``; ``whole`` rounds them to integers."""
-    low, high = _window(c)
-    width, size = high - low, limits[1] - limits[0]
-    x, y = (limits[0] + size * ((v.double() - low) / width) for v in _clipped(c, (low, high)))
-    if whole:
-        x, y = x.round(), y.round()
-    scaled = Modality(c.kind.name, unit="1", window=limits, channels=c.kind.channels)
-    lead = f"{name} clip={low:.10g}..{high:.10g} to={limits[0]:.10g}..{limits[1]:.10g}"
-    changed = replace(c, prediction=x, reference=y, mask=None, labels=None, kind=scaled, data_range=None)
-    yield from _by_slice(changed, name=lead, metrics=("MAE", "PSNR", "SSIM"))
-
-
-def _window(c: Comparison) -> tuple[float, float]:
-    """What papers clip to: the physical window, for CT that of the SynthRAD2023 challenge."""
-    assert c.kind.window is not None
-    return HU_2023 if c.kind.unit == "HU" else c.kind.window
-
-
-def _clipped(c: Comparison, window: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    return c.prediction.clamp(*window), c.reference.clamp(*window)
-
-
 def _synthrad(c: Comparison, *, year: int, window: tuple[float, float]) -> Iterator[Score]:
     assert c.mask is not None
     inside, low, high = c.mask, window[0], window[1]
@@ -221,7 +155,7 @@ def _synthrad(c: Comparison, *, year: int, window: tuple[float, float]) -> Itera
     lead, clip = f"synthrad{year}", f"clip={low:.10g}..{high:.10g}"
     say = partial(measure, inside=inside, region="mask", unit="HU", data_range=size)
     yield from say(c.prediction, c.reference, metrics=("MAE",), lead=lead)
-    yield from say(*_clipped(c, window), metrics=("PSNR",), lead=f"{lead} {clip}")
+    yield from say(*c.clipped(window), metrics=("PSNR",), lead=f"{lead} {clip}")
     # The challenges' arrays run to left, posterior, superior; halving depends on the direction.
     x, y, turned = c.prediction.flip(1, 2), c.reference.flip(1, 2), inside.flip(0, 1)
     name, value = ("SSIM", ssim_2023(x, y, turned)) if year == 2023 else ("MS-SSIM", ms_ssim_2025(x, y, turned))
@@ -243,7 +177,7 @@ def _fa(c: Comparison) -> Iterator[Score]:
     region, lead = "mask" if c.mask is not None else "volume", "fa clip=0..1"
     size = DataRange(1.0, "range=1")
     yield from measure(
-        *_clipped(c, (0.0, 1.0)), c.mask, ("MAE", "PSNR", "SSIM"), size, region=region, unit="1", lead=lead
+        *c.clipped((0.0, 1.0)), c.mask, ("MAE", "PSNR", "SSIM"), size, region=region, unit="1", lead=lead
     )
     for who, volume in (("prediction", c.prediction), ("reference", c.reference)):
         values = volume.flatten() if c.mask is None else volume[:, c.mask].flatten()
@@ -283,27 +217,27 @@ _ALL = (
     ),
     Convention(
         "slice-mean", "Mean over whole axial slices, each scored by itself (2D SSIM).", "none", "none", _PHYSICAL,
-        "axial slices", _always, partial(_by_slice, name="slice-mean", metrics=BASIC),
+        "axial slices", _always, partial(by_slice, name="slice-mean", metrics=BASIC),
     ),
     Convention(
         "slice-mask", "Mean over axial slices, each scored in the mask (2D SSIM).", "the mask, slice by slice",
         "none", _PHYSICAL, "axial slices with a voxel in the mask", _needs_mask,
-        partial(_by_slice, name="slice-mask", metrics=("MAE", "PSNR", "SSIM"), masked=True),
+        partial(by_slice, name="slice-mask", metrics=("MAE", "PSNR", "SSIM"), masked=True),
     ),
     Convention(
         "slice-max", "As in much published code: each slice of both volumes is divided by its own maximum first.",
         "none", "each slice / its own maximum", "1", "axial slices with a value above 0", _needs_positive,
-        partial(_by_slice, name="slice-max", metrics=("MAE", "PSNR", "SSIM"), own_maximum=True),
+        partial(by_slice, name="slice-max", metrics=("MAE", "PSNR", "SSIM"), own_maximum=True),
     ),
     Convention(
         "paper-like", "Our reading of papers that say no more than PSNR and SSIM: slices as networks see them.",
         "none", "clipped to the physical window (CT: -1024..3000 HU) and brought to -1..1", "2", "axial slices",
-        _needs_window, partial(_as_in_papers, name="paper-like", limits=(-1.0, 1.0), whole=False),
+        _needs_window, partial(as_in_papers, name="paper-like", limits=(-1.0, 1.0), whole=False),
     ),
     Convention(
         "paper-8bit", "The same where slices were stored as pictures first.", "none",
         "clipped to the physical window (CT: -1024..3000 HU), brought to 0..255 and rounded", "255",
-        "axial slices", _needs_window, partial(_as_in_papers, name="paper-8bit", limits=(0.0, 255.0), whole=True),
+        "axial slices", _needs_window, partial(as_in_papers, name="paper-8bit", limits=(0.0, 255.0), whole=True),
     ),
     Convention(
         "synthrad2023", "The SynthRAD2023 challenge, exactly: its SSIM has a uniform window of 7 voxels.",
