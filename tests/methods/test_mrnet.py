@@ -349,7 +349,8 @@ def test_a_model_has_no_weights_of_others_and_demands_the_same_file(file, tmp_pa
     model = replace(
         load_model(run), name="mrnet", method=method.eval(), task=TASK, inference=InferenceSettings(),
         arguments=SMALL | {"encoder_weights": str(file), "allow_random": False},
-        about={"pretrained": [method.encoder.origin]}, fits={"CT": IntensityFit("window", 1023.5, 2047.5, -1.0, 1.0)},
+        about={"pretrained": [method.encoder.origin]},
+        fits={"CT": IntensityFit("window", 1023.5, 2047.5, -1.0, 1.0)},
     )  # fmt: skip
     save_model(model, tmp_path / "model")
     with torch.no_grad():
