@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from transmodal import methods, schema
-from transmodal.data.limits import MOST_ARGUMENT
+from transmodal.data.limits import MOST_ARGUMENT, whole_numbers
 from transmodal.errors import RecipeError, nearest
 
 if TYPE_CHECKING:
@@ -77,20 +77,14 @@ def build(
     """
     cls = get(name)
     cls.facts.check(name, task)
-    if large := [key for key, value in arguments.items() if _largest(value) > MOST_ARGUMENT]:
-        raise RecipeError(f"{name}.{large[0]} = {arguments[large[0]]}: at most {MOST_ARGUMENT} can be built")
+    for key, value in arguments.items():
+        if any(abs(n) > MOST_ARGUMENT for n in whole_numbers(value)):
+            raise RecipeError(f"{name}.{key} = {value}: at most {MOST_ARGUMENT} can be built")
     try:
         method: transmodal.methods._method.Method = schema.make(cls, arguments, name, task)
     except ValueError as error:
         raise RecipeError(f"{name} cannot be built: {error}") from error
     return method
-
-
-def _largest(value: Any) -> int:
-    """The largest of the whole numbers of an argument: a width, a depth, a count. 0 where there is none."""
-    if isinstance(value, list | tuple):
-        return max(map(_largest, value), default=0)
-    return abs(value) if isinstance(value, int) else 0
 
 
 def outline(

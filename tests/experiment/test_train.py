@@ -313,6 +313,7 @@ def test_force_replaces_a_run_and_nothing_else(table: dict[str, Any], tmp_path: 
     thesis = tmp_path / "mine" / "model" / "thesis.txt"
     thesis.parent.mkdir(parents=True)
     thesis.write_text("years")
+    (tmp_path / "mine" / "prepared").mkdir()
     with pytest.raises(Refused, match="holds no run for --force to replace"):
         train(make_recipe(small(table)), tmp_path / "mine", device="cpu", force=True)
     assert thesis.read_text() == "years"

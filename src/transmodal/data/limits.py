@@ -4,10 +4,10 @@ A header of 348 bytes can promise terabytes, and a small gzip file can unpack to
 comes near these numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 import numpy as np
 
@@ -55,6 +55,15 @@ def check_size(path: Path, most: int) -> None:
     size = path.stat().st_size
     if size > most:
         raise InputError(f"{path}: is {size / 1e6:.0f} MB long where {most / 1e6:.0f} MB are the limit")
+
+
+def whole_numbers(value: Any) -> Iterator[int]:
+    """Every whole number in nested arguments, to be held against :data:`MOST_ARGUMENT`."""
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    for one in inner:
+        yield from whole_numbers(one)
+    if isinstance(value, int):
+        yield value
 
 
 def _spelt(shape: Sequence[SupportsFloat]) -> str:

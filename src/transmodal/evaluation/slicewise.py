@@ -17,7 +17,15 @@ def by_slice(
     masked: bool = False,
     own_maximum: bool = False,
 ) -> Iterator[Score]:
-    """Every axial slice by itself, then the mean over the slices with a finite value."""
+    """Every axial slice by itself, then the mean over the slices with a finite value.
+
+    Args:
+        c: what is compared.
+        name: words that the convention begins with.
+        metrics: which.
+        masked: whether only the mask counts; slices without any of it are left out then.
+        own_maximum: divide each slice of both volumes by its own maximum first; those without one are undefined.
+    """
     mask = c.mask if masked else None
     size = DataRange(1.0, "range=1") if own_maximum else c.range_in(mask)
     unit = "1" if own_maximum else c.kind.unit
@@ -52,7 +60,14 @@ def by_slice(
 
 
 def as_in_papers(c: Comparison, *, name: str, limits: tuple[float, float], whole: bool) -> Iterator[Score]:
-    """Whole slices after the window is brought to ``limits``; ``whole`` rounds them to integers."""
+    """Whole slices as a network sees them, or a picture holds them.
+
+    Args:
+        c: what is compared; of a kind with a physical window.
+        name: word that the convention begins with.
+        limits: what the ends of the window become; their distance is R.
+        whole: whether values are then rounded to whole numbers.
+    """
     low, high = _window(c)
     width, size = high - low, limits[1] - limits[0]
     x, y = (limits[0] + size * ((v.double() - low) / width) for v in c.clipped((low, high)))

@@ -168,8 +168,7 @@ def _clear(folder: Path) -> None:
         Refused: what has the name of a run's parts is not a run's.
     """
     there = [path for name in WRITTEN if (path := folder / name).exists() or path.is_symlink()]
-    ours = any((folder / name).exists() for name in ("run.json", "evaluation.json", "prepared"))
-    if there and not ours:
+    if there and not (folder / "run.json").exists():
         raise Refused(
             f"{there[0]}: is in the way, and its folder holds no run for --force to replace; give another --out"
         )

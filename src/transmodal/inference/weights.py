@@ -1,6 +1,6 @@
 """The weights of a Model, from a method into bytes of safetensors and back: the part that needs torch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from transmodal import registry
-from transmodal.data.limits import MOST_ARGUMENT, MOST_PARAMETERS, MOST_TENSORS
+from transmodal.data.limits import MOST_ARGUMENT, MOST_PARAMETERS, MOST_TENSORS, whole_numbers
 from transmodal.data.task import Task
 from transmodal.errors import InputError
 from transmodal.methods._method import Method
@@ -55,7 +55,7 @@ def check_networks(facts: Mapping[str, Any], task: Task, path: Path) -> None:
     Raises:
         InputError: naming the arguments.
     """
-    large = [n for n in _numbers(facts["arguments"]) if abs(n) > MOST_ARGUMENT]
+    large = [n for n in whole_numbers(facts["arguments"]) if abs(n) > MOST_ARGUMENT]
     if large:
         raise InputError(f"{path.parent}/model.json: arguments hold {large[0]:g}; no model of Transmodal's does")
     tensors = parameters = 0
@@ -81,15 +81,6 @@ def check_networks(facts: Mapping[str, Any], task: Task, path: Path) -> None:
         raise InputError(f"{path.parent}/model.json: its networks cannot be built ({problem})") from problem
     finally:
         hook.remove()
-
-
-def _numbers(value: Any) -> Iterator[int]:
-    """Every whole number in nested arguments."""
-    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    for one in inner:
-        yield from _numbers(one)
-    if isinstance(value, int):
-        yield value
 
 
 def _translating_state(method: Method) -> dict[str, Tensor]:
