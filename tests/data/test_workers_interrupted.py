@@ -1,8 +1,12 @@
 """An interrupt of a command that works in several processes strikes where no lock is held, and ends it."""
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -26,6 +30,18 @@ def slowly(number: int) -> int:
 
 def very_slowly(number: int) -> int:
     time.sleep(2.0)
+    return number
+
+
+def noted(place, number: int) -> int:
+    time.sleep(0.1)
+    (place / str(number)).touch()
+    return number
+
+
+def for_ever(place, number: int) -> int:
+    (place / str(number)).touch()
+    time.sleep(1000)
     return number
 
 
@@ -80,3 +96,59 @@ def test_an_interrupt_does_not_wait_for_all_jobs(scheduler):
     with pytest.raises(KeyboardInterrupt):
         interrupted_in_the_middle_of_a_job(scheduler)
     assert time.monotonic() - started < 30, "all jobs take forty seconds"
+
+
+def interrupted_with_jobs_waiting(place):
+    with mapper(2) as run:
+        for number in run(partial(noted, place), range(40)):
+            if number == 1:
+                signal.raise_signal(signal.SIGINT)
+
+
+def test_jobs_that_nobody_began_are_dropped_and_those_in_work_are_waited_for(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_with_jobs_waiting(tmp_path)
+    done = len(list(tmp_path.iterdir()))
+    assert 2 <= done < 20
+    time.sleep(0.5)
+    assert len(list(tmp_path.iterdir())) == done
+
+
+IN_A_TERMINAL = """
+import signal, sys
+from functools import partial
+from pathlib import Path
+from test_workers_interrupted import for_ever
+from transmodal import progress
+from transmodal.data.workers import mapper
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    progress.use("human")
+    try:
+        with mapper(2, sys.argv[2]) as run:
+            list(run(partial(for_ever, Path(sys.argv[1])), range(40)))
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no process groups")
+@SCHEDULERS
+def test_a_second_ctrl_c_in_a_terminal_ends_the_workers_at_once(tmp_path, scheduler):
+    script, place = tmp_path / "script.py", tmp_path / "place"
+    script.write_text(IN_A_TERMINAL)
+    place.mkdir()
+    ways = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
+    running = subprocess.Popen([sys.executable, str(script), str(place), scheduler], stdout=subprocess.PIPE, text=True,
+                               stderr=subprocess.PIPE, env=ways, start_new_session=True)  # fmt: skip
+    deadline = time.monotonic() + 60
+    while len(list(place.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGINT)
+    assert "Ctrl-C again" in running.stderr.readline()
+    os.killpg(running.pid, signal.SIGINT)
+    told, said = running.communicate(timeout=60)
+    assert told == "interrupted\n"
+    assert "Traceback" not in said
+    assert len(list(place.iterdir())) <= 3

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from transmodal.errors import InputError, RecipeError, TransmodalError
-from transmodal.interrupts import heed, interrupts
+from transmodal.interrupts import heed, interrupts, without_interrupts
 
 LOCAL = "local"
 """Instead of an address: a cluster of this machine's own, which ends with the command."""
@@ -72,13 +72,14 @@ def dask_mapper(scheduler: str, workers: int) -> Iterator[Callable[..., Iterable
     logging.getLogger("distributed").setLevel(quiet)
     place: Any = scheduler
     if scheduler == LOCAL:
-        place = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=quiet,
-            host="127.0.0.1",
-        )
+        with without_interrupts():
+            place = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=quiet,
+                host="127.0.0.1",
+            )
     try:
         if scheduler != LOCAL:
             # A client of a word that is no address would be half built, and hang when it is forgotten.

@@ -2,18 +2,19 @@
 
 import ctypes
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import partial
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from typing import Any
 
 from transmodal import progress
 from transmodal.errors import TransmodalError
-from transmodal.interrupts import heed, interrupts
+from transmodal.interrupts import heed, interrupts, without_interrupts
 
 _MMAP_THRESHOLD = -3
 """Of glibc's mallopt: blocks of this size or more are mapped one by one."""
@@ -42,6 +43,8 @@ def _begin(voice: progress.Voice) -> None:
     import SimpleITK
 
     progress.use(voice)
+    # A terminal sends Ctrl-C to the workers, too; what becomes of their cases is for the command to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     return_freed_memory()
     # There is a worker for every core already; threads of each would only fight.
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
@@ -80,7 +83,7 @@ def mapper(workers: int, scheduler: str = "") -> Iterator[Callable[..., Iterable
         return
     # Spawned, not forked: forking a process that runs threads (torch, OpenMP) can hang it.
     with (
-        interrupts("stopping after the cases in work") as asked,
+        interrupts("stopping after the cases in work", _end_children) as asked,
         ProcessPoolExecutor(
             workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(progress.voice(),)
         ) as pool,
@@ -89,13 +92,21 @@ def mapper(workers: int, scheduler: str = "") -> Iterator[Callable[..., Iterable
             yield partial(_in_turn, pool, asked)
             heed(asked)
         except BrokenExecutor as problem:
+            heed(asked)
             raise TransmodalError(
                 "a worker process died, most likely for want of memory; what was finished is kept: run it again, "
                 "with --workers 1"
             ) from problem
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # Waited for: a folder is not let go while somebody writes in it. And to leave the pool without
+            # waiting takes the order to drop the other cases back before it is read.
+            pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _end_children() -> None:
+    for child in active_children():
+        child.terminate()
 
 
 def _in_turn(
@@ -107,7 +118,8 @@ def _in_turn(
     the pool's own thread, and with it the command, never ends.
     """
     # Last first, so that a result that was given away is not kept.
-    futures = [pool.submit(function, *job) for job in zip(*jobs, strict=True)][::-1]
+    with without_interrupts():
+        futures = [pool.submit(function, *job) for job in zip(*jobs, strict=True)][::-1]
     while futures:
         future = futures.pop()
         while not future.done():
