@@ -2,12 +2,18 @@
 
 import sys
 
-from transmodal.cli import run
-
 
 def main() -> None:
     """Run the command on the command line and end with its exit code."""
-    sys.exit(run())
+    try:
+        # Here, because this import takes long enough to be interrupted.
+        from transmodal.cli import run
+
+        code = run()
+    except KeyboardInterrupt:
+        sys.stderr.write("transmodal: interrupted before anything was begun\n")
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -140,8 +140,10 @@ def test_a_second_ctrl_c_in_a_terminal_ends_the_workers_at_once(tmp_path, schedu
     script.write_text(IN_A_TERMINAL)
     place.mkdir()
     ways = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
-    running = subprocess.Popen([sys.executable, str(script), str(place), scheduler], stdout=subprocess.PIPE, text=True,
-                               stderr=subprocess.PIPE, env=ways, start_new_session=True)  # fmt: skip
+    words = [sys.executable, str(script), str(place), scheduler]
+    running = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ways, start_new_session=True
+    )
     deadline = time.monotonic() + 60
     while len(list(place.iterdir())) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
