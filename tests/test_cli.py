@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from transmodal import cli, commands
+from transmodal.__main__ import main
 from transmodal.evaluation.table import read_rows
 
 Run = Callable[..., tuple[int, str, str]]
@@ -90,6 +91,36 @@ def test_the_whole_job_in_commands(call: Run, cohort: Path, recipe_file: Path, t
     code, _, err = call("train", recipe_file, "--out", tmp_path / "run", "-q")
     assert code == 5
     assert "--resume" in err
+
+
+def test_a_training_that_diverges_is_done_again(
+    call: Run, run: Path, cohort: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    code, _, err = call("prepare", cohort, "--out", tmp_path / "p", "spacing=9", "-q")
+    assert code == 0, err
+    words = (f"data.path={tmp_path / 'p'}", "training.optimizer.lr=1e30", "--out", tmp_path / "run", "-q")
+    code, _, err = call("train", recipe_file, *words)
+    assert code == 1
+    assert f"`transmodal replay {tmp_path / 'run'}` does it again" in err
+    code, out, _ = call("replay", tmp_path / "run")
+    assert code == 0
+    assert "nan" in out or "inf" in out
+    code, _, err = call("replay", run)
+    assert code == 3
+    assert "turn.json" in err
+
+
+def test_ctrl_c_before_anything_was_begun_ends_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "transmodal: interrupted before anything was begun\n"
 
 
 def test_a_passport(call: Run, cohort: Path, tmp_path: Path) -> None:
@@ -199,6 +230,7 @@ def test_options_are_frozen() -> None:
         "import": ["force", "out", "settings", "source", "tree", "voice"],
         "prepare": ["dataset", "mask_tool", "out", "scheduler", "settings", "voice", "workers"],
         "train": ["device", "dry_run", "force", "out", "recipe", "resume", "settings", "voice"],
+        "replay": ["run_folder", "voice"],
         "calibrate": ["data", "device", "part", "run_folder", "voice"],
         "synthesize": [
             *("device", "dry_run", "engine", "force", "images", "interval", "mask", "model", "out", "scheduler"),

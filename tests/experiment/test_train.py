@@ -21,8 +21,9 @@ from transmodal.errors import InputError, RecipeError, Refused
 from transmodal.evaluation.table import read_rows
 from transmodal.experiment.demo import demo
 from transmodal.experiment.judge import judge, score_judged
+from transmodal.experiment.replay import replay
 from transmodal.experiment.run import open_run, start
-from transmodal.experiment.train import replay, train
+from transmodal.experiment.train import train
 from transmodal.inference.files import synthesize_paths
 from transmodal.inference.model import load_model
 from transmodal.nn.encoder import PretrainedEncoder

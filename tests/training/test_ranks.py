@@ -168,7 +168,7 @@ def test_a_process_that_dies_ends_the_others_and_loses_nothing(crew: Crew) -> No
 def test_divergence_is_told_once_and_every_process_ends(crew: Crew) -> None:
     optimizer = {"lr": 1e30, "schedule": "constant"}
     assert crew("run", "pix2pix", 2, optimizer=optimizer) == [1, 1]
-    assert "What reproduces it lies in" in crew.said("run", 0)
+    assert "does it again" in crew.said("run", 0)
     assert "the training diverged in process 0, whose message says where" in crew.said("run", 1)
     assert crew.said("run", 1, "changed") == ""
 

@@ -13,7 +13,7 @@ from transmodal.reporting.sections import image, paragraph, section
 
 def page(dataset: Path, cases: Sequence[str], findings: Sequence[Finding], residuals: Sequence[Residual]) -> str:
     """One HTML page that needs nothing else."""
-    title = f"Audit of {dataset.resolve().name}"
+    title = f"Audit of {dataset.absolute().name}"
     errors, warnings = ([f for f in findings if f.severity == s] for s in ("error", "warning"))
     counts = f"{len(cases)} cases · {len(errors)} to repair · {len(warnings)} to look at"
     body = [

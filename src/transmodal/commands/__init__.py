@@ -15,6 +15,7 @@ from transmodal.commands.runs import (
     Compare,
     Demo,
     Evaluate,
+    Replay,
     Report,
     Synthesize,
     Train,
@@ -28,6 +29,7 @@ COMMANDS = (
     Plan,
     Prepare,
     Train,
+    Replay,
     Calibrate,
     Synthesize,
     Evaluate,
@@ -54,6 +56,7 @@ Command = (
     | Plan
     | Prepare
     | Train
+    | Replay
     | Calibrate
     | Synthesize
     | Evaluate

@@ -64,6 +64,20 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Replay:
+    """Do again, on the processor, the turn at which a training diverged, and say every term of its loss."""
+
+    run_folder: Positional[Path]
+    """Folder of the run, with diverged/ in it; nothing is written."""
+    voice: Speak = field(default_factory=Voice)
+
+    def run(self) -> None:
+        from transmodal.experiment.replay import replay
+
+        print(replay(self.run_folder))
+
+
+@dataclass(frozen=True)
 class Calibrate:
     """Learn from held-out people how far a run's model errs, so that synthesize can write intervals."""
 

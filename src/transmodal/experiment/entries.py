@@ -190,18 +190,19 @@ def _check_floors(found: Mapping[tuple[str, ...], Sequence[tuple[Entry, Row]]]) 
     warned = False
     for heard in found.values():
         everywhere |= {entry.folder: None for entry, _ in heard}
-        values = [row.value for _, row in heard]
-        row = heard[0][1]
+        here, row = heard[0]
         if row.method not in FLOORS:
             continue
         with_floors |= {entry.folder for entry, _ in heard}
-        if all(_equal(row.value, value) for value in values):
+        unlike = [(entry, other.value) for entry, other in heard if not _equal(row.value, other.value)]
+        if not unlike:
             continue
-        between = f"from {min(values):.6g} to {max(values):.6g} between folders such as {_folders(heard)}"
+        there, value = unlike[0]
+        between = f"{row.value:.6g} in {here.folder} and {value:.6g} in {there.folder}"
         if row.method == "identity":
             raise InputError(
                 f"case {row.case!r}: the floor identity has {row.metric} {between}; they were not judged on the "
-                "same images"
+                "same images, or a table was changed by hand"
             )
         if not warned:
             warn(f"case {row.case!r}: the floor {row.method} has {row.metric} {between}: learnt from other cases")

@@ -13,11 +13,9 @@ from torch import nn
 
 from transmodal import progress, registry
 from transmodal.data.claim import claimed
-from transmodal.data.files import read_json
 from transmodal.data.intensity import IntensityFit, pool
 from transmodal.data.loader import Loader
 from transmodal.data.prepared import PreparedCase
-from transmodal.data.record import as_written
 from transmodal.errors import RecipeError
 from transmodal.experiment.card import with_results
 from transmodal.experiment.judge import Judged, final_evaluation, judge, learn_floor, score_judged
@@ -36,7 +34,6 @@ from transmodal.nn.pretrained import Remembers, cache_root, frozen_networks, ori
 from transmodal.recipe import Recipe, load_recipe
 from transmodal.reporting.folder import read_folder
 from transmodal.reporting.tables import markdown_table
-from transmodal.training.divergence import FOLDER, again
 from transmodal.training.loop import fit, make_fabric
 from transmodal.training.monitor import Monitor
 from transmodal.training.ranks import Rank, own_rank, wait
@@ -169,30 +166,6 @@ def learn(run: Run, fabric: Fabric, *, resume: bool = False) -> None:
         keep=lambda step: save_model(as_model(method, run, step), run.folder / "model"),
         resume=resume,
     )
-
-
-def replay(folder: Path | str) -> str:
-    """Do again the turn at which a training diverged (see :mod:`transmodal.training.divergence`).
-
-    Args:
-        folder: of the run.
-
-    Returns:
-        Every term and the norm of the gradient, in a line each.
-
-    Raises:
-        InputError: the run left no dump.
-    """
-    run = open_run(Path(folder))
-    recipe = run.recipe
-    method = registry.build(recipe.method, recipe.task, recipe.arguments)
-    for network in frozen_networks(method):
-        network.load_weights()
-    dumped = run.folder / FOLDER
-    with as_written(dumped / "turn.json", "train again, until the numbers diverge again"):
-        precision = read_json(dumped / "turn.json")["precision"]
-        values = again(dumped, method, make_fabric(replace(recipe.training, precision=precision), "cpu"))
-    return "\n".join(f"{name}: {value:.6g}" for name, value in values.items())
 
 
 def _better_side(monitor: str) -> bool:

@@ -75,7 +75,7 @@ def _title(contents: Contents) -> str:
     if contents.manifest is not None:
         return contents.manifest.title
     name = contents.run.get("name")
-    return f"Run {name}" if name else f"Report of {contents.folder.resolve().name}"
+    return f"Run {name}" if name else f"Report of {contents.folder.absolute().name}"
 
 
 def _header(contents: Contents, body: Sequence[str]) -> str:

@@ -1,11 +1,7 @@
 """Numbers stay numbers: a loss or gradient that is not finite stops the training and leaves what reproduces it.
 
 ``RUN/diverged/`` then holds the method's weights and buffers as they were at that moment, the micro-batch, and
-what was being done, as safetensors and JSON. :func:`again` does it again, for a run::
-
-    from transmodal.experiment.train import replay
-
-    print(replay("RUN"))
+what was being done, as safetensors and JSON. :func:`again` does it again; ``transmodal replay RUN`` calls it.
 """
 
 from collections.abc import Iterable, Mapping

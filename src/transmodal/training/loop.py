@@ -219,7 +219,7 @@ def _dumped(
         folder, error, method, batches[error.turn.micro],
         seed=settings.seed, rank=fabric.global_rank, precision=settings.resolved_precision,
     )  # fmt: skip
-    return Diverged(f"{error}. What reproduces it lies in {there}", error.turn)
+    return Diverged(f"{error}. It is kept in {there}; `transmodal replay {folder}` does it again", error.turn)
 
 
 def _judge(
