@@ -5,6 +5,7 @@ r"""What resolution a model should work at: runs at several, judged on the fines
         sampling.size=[64,64] data.prepare.spacing=[3.4,3.4,0.85] training.optimizer.lr=3e-4  (128: 1.7; 256: 0.85)
     python benchmarks/resolutions.py 256=RUN_256 128=RUN_128 64=RUN_64 --data HEADS --out OUT
 
+``NAME=RUN@1.7`` is the model of RUN with the same weights, shown voxels of 1.7 mm.
 Every model translates the test cases of the first run from the files in HEADS, and answers on their grid; there
 are no floors here. The first run is what the others are compared with, as in slices.py, whose words about slices
 of one body hold here, too.
@@ -12,6 +13,7 @@ of one body hold here, too.
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -43,9 +45,17 @@ def scores(models: dict[str, Model], case: CaseFiles, metrics: list[str], every:
     for name, model in models.items():
         images = {source: read_volume(case.images[source]) for source in model.task.sources}
         made = torch.from_numpy(synthesize_volumes(model, images, whole).volumes[target].data)
-        for level, metric, value in by_slice(made, truth, mask, levels, metrics, size):
+        for level, metric, how, value in by_slice(made, truth, mask, levels, metrics, size):
             n = int(mask[..., level].sum())
-            yield Row(f"{case.name} {level}", name, "slice", metric, "2d", value, "", n)
+            yield Row(f"{case.name} {level}", name, "slice", metric, how, value, "", n)
+
+
+def shown(model: Model, size: float | None) -> Model:
+    """The model with the same weights, whose scans are brought to voxels of ``size`` mm."""
+    if size is None:
+        return model
+    edges = (size, size, size)
+    return replace(model, spacing=edges, prepare=replace(model.prepare, spacing=edges))
 
 
 def data_range(target: str, truth: Tensor) -> float:
@@ -55,7 +65,10 @@ def data_range(target: str, truth: Tensor) -> float:
 
 
 def main(words: list[str], data: Path, out: Path, metrics: list[str], every: float) -> str:
-    named = dict(label(word) for word in words)
+    named = {name: Path(str(folder).partition("@")[0]) for name, folder in map(label, words)}
+    sizes = {
+        name: float(str(folder).partition("@")[2]) for name, folder in map(label, words) if "@" in str(folder)
+    }
     if len(named) < max(2, len(words)):
         raise InputError("give runs at two resolutions or more, each with a name of its own: NAME=RUN OTHER=RUN")
     if others := [metric for metric in metrics if METRICS[metric].against_input]:
@@ -63,7 +76,7 @@ def main(words: list[str], data: Path, out: Path, metrics: list[str], every: flo
     tests = {open_run(folder).split.test for folder in named.values()}
     if len(tests) > 1:
         raise InputError("the runs were tested on different cases; give the same fold of each")
-    models = {name: load_model(folder) for name, folder in named.items()}
+    models = {name: shown(load_model(folder), sizes.get(name)) for name, folder in named.items()}
     cases = [case for case in find_cases(data) if case.name in next(iter(tests))]
     rows = [row for case in progress.track(cases, "cases") for row in scores(models, case, metrics, every)]
     text = table(rows, metrics)

@@ -14,6 +14,7 @@ Several seeds of a method are one method: the scores of a slice are averaged ove
 
 import argparse
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -75,9 +76,9 @@ def scores(name: str, run: Path, metrics: list[str], every: float) -> Iterator[R
                 *by_slice(made, truth, mask, levels, own, high - low),
                 *by_slice(grey, shown, mask, levels, others, 1.0),
             ]
-            for level, metric, value in found:
+            for level, metric, how, value in found:
                 n = int(mask[..., level].sum())
-                yield Row(f"{case['case']} {level}", called, "slice", metric, "2d", value, "", n)
+                yield Row(f"{case['case']} {level}", called, "slice", metric, how, value, "", n)
 
 
 def first_source(run: Run, name: str) -> Tensor:
@@ -92,13 +93,14 @@ def first_source(run: Run, name: str) -> Tensor:
 
 def by_slice(
     made: Tensor, truth: Tensor, mask: Tensor, levels: list[int], metrics: list[str], data_range: float
-) -> Iterator[tuple[int, str, float]]:
-    """Slice, metric and value."""
+) -> Iterator[tuple[int, str, str, float]]:
+    """Slice, metric, how it was computed, and value."""
     for z in levels:
-        inside, where = mask[..., z : z + 1], (..., slice(z, z + 1))
-        for metric in metrics:
-            extra = {"data_range": data_range} if METRICS[metric].needs_range else {}
-            yield z, metric, METRICS[metric](made[where], truth[where], inside, **extra)
+        inside, x, y = (volume[..., z : z + 1] for volume in (mask, made, truth))
+        for name in metrics:
+            metric = METRICS[name]
+            how = metric.convention(y, inside, f"range={data_range:.10g}")
+            yield z, name, how, metric(x, y, inside, data_range=data_range)
 
 
 def over_seeds(rows: Iterable[Row]) -> list[Row]:
@@ -130,6 +132,8 @@ def table(rows: list[Row], metrics: list[str]) -> str:
             lines.append(
                 f"| {metric} | {name} | {change.n} | {mean:.4g} | {change.mean:+.4g}{ends} | {p_value(p)} |"
             )
+    ways = Counter((row.metric, row.convention) for row in rows if row.method == first)
+    lines += ["", *(f"- {metric}: {how} ({count} slices)" for (metric, how), count in ways.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -286,8 +286,8 @@ def test_sigterm_leaves_whole_cases_and_the_next_run_finishes(heads, tmp_path):
     kept = stamps(out)
     assert running.returncode == 130, said
     assert "run it again to go on" in said
-    # One or two are made before, two are in work and one waits next to them; the others are dropped.
-    assert 0 < len(kept) < 7
+    # Up to two are made before, two are in work and the pool has handed out three more; the others are dropped.
+    assert 0 < len(kept) < 9
     for name in kept:
         assert read_volume(out / "cases" / name / "T1w.nii").data.any()
     assert len(prepare(table, out, mask_tool=command, workers=1).names) == 12

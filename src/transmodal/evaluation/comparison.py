@@ -133,13 +133,11 @@ def measure(
         known = dict(zip(_TOGETHER, both, strict=True))
     for name in metrics:
         metric = METRICS[name]
-        words = [lead, f"{sum(n > 1 for n in reference.shape[1:])}d", "whole" if inside is None else "masked"]
         said = data_range.words if metric.needs_range else ""
-        words += [said, metric.detail(reference, inside)]
         yield Score(
             region=region,
             metric=name,
-            convention=" ".join(word for word in words if word),
+            convention=f"{lead} {metric.convention(reference, inside, said)}".lstrip(),
             value=known[name]
             if name in known
             else metric(prediction, reference, inside, data_range=data_range.size),

@@ -68,6 +68,21 @@ class Metric:
             raise RecipeError(f"{self.name} needs a data_range: give the width of the physical range")
         return self.function(prediction, reference, mask, data_range=data_range)
 
+    def convention(
+        self, reference: Float[Tensor, "C X Y Z"], mask: Bool[Tensor, "X Y Z"] | None, data_range: str = ""
+    ) -> str:
+        """How a value of this metric was computed, in the words of the tidy table.
+
+        Args:
+            reference: what it was computed against.
+            mask: True where a voxel counted; None for all.
+            data_range: R, as in ``range=4095``; left out where the metric needs none.
+        """
+        axes = sum(n > 1 for n in reference.shape[1:])
+        kind = "2d slices" if self.slicewise and axes > 2 else f"{axes}d"
+        words = (kind, "whole" if mask is None else "masked", data_range if self.needs_range else "")
+        return " ".join(word for word in (*words, self.detail(reference, mask)) if word)
+
 
 def against_input(metric: Metric) -> Metric:
     """The same metric of how much a prediction looks like the scan it was made from: ``NAME-input``."""
