@@ -71,7 +71,7 @@ def test_without_a_mask_the_volume_counts_and_the_rows_say_so():
     rows = run(mask=None, metrics=["PSNR", "SliceConsistency"])
     assert [(row.region, row.convention, row.n) for row in rows] == [
         ("volume", "3d whole range=4095", REFERENCE.size),
-        ("volume", "2d slices whole axis=2", REFERENCE.size),
+        ("volume", "2d slices whole axis=2", REFERENCE.shape[-1]),
     ]
     assert run(region="lesion")[0].region == "lesion"
     assert run(prediction=PREDICTION[..., :1], reference=REFERENCE[..., :1], mask=None)[0].convention == "2d whole"

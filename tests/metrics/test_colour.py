@@ -181,6 +181,9 @@ def test_the_difference_of_colourfulness_is_taken_slice_by_slice(colours):
     assert METRICS["delta-CF"](both, crossed, data_range=1.0) == pytest.approx(0.02906386, abs=1e-7)
     mask = torch.zeros(both.shape[1:], dtype=torch.bool)
     mask[:, :, 1] = True
+    assert METRICS["CF-bias"](both, crossed, data_range=1.0) == pytest.approx(0, abs=1e-12)
+    assert METRICS["CF-bias"](one, two, data_range=1.0) == pytest.approx(0.02906386, abs=1e-7)
+    assert METRICS["CF-bias"](two, one, data_range=1.0) == pytest.approx(-0.02906386, abs=1e-7)
     spoilt = both.clone()
     spoilt[..., 0] = 5
     assert METRICS["delta-CF"](spoilt, crossed, mask, data_range=1.0) == pytest.approx(0.02906386, abs=1e-7)

@@ -142,6 +142,6 @@ def measure(
             if name in known
             else metric(prediction, reference, inside, data_range=data_range.size),
             unit=unit if metric.unit == "data" else metric.unit,
-            n=reference[0].numel() if inside is None else int(inside.sum()),
+            n=metric.counted(reference, inside),
             data_range=said.removeprefix("range="),
         )

@@ -23,10 +23,14 @@ from transmodal.metrics.synthrad import HU_2023, HU_2025, ms_ssim_2025, ssim_202
 
 BASIC = ("MAE", "NMSE", "PSNR", "SSIM", "MS-SSIM")
 STRICT = (*BASIC, "NMI", "PCC", "Sharpness", "SliceConsistency", "ArtefactEnergy")
-COLOUR = ("MAE", "PSNR", "SSIM", "MS-SSIM", "delta-CF", "CIEDE2000")
+COLOUR = (
+    *("MAE", "PSNR", "SSIM", "MS-SSIM", "SSIM-windows", "STSIM-1", "STSIM-2"),
+    *("delta-CF", "CF-bias", "CIEDE2000"),
+)
 """Of volumes with three channels. A metric that needs colour goes here."""
 
-LUMINANCE = ("SSIM", "MS-SSIM", "SSIM-windows", "STSIM-1", "STSIM-2")
+LUMINANCE = ("SSIM", "MS-SSIM")
+"""What others take of the luminance alone; other metrics of structure have a grey of their own definition."""
 _REC_601 = (0.299, 0.587, 0.114)
 
 Measure = Callable[[Comparison], Iterator[Score]]
@@ -266,7 +270,7 @@ _ALL = (
         "1", "voxels of a volume", _needs_fa, _fa,
     ),
     Convention(
-        "colour", "Colour pooled over its channels, and the structure of its luminance (Rec. 601).",
+        "colour", "Colour pooled over its channels; SSIM and MS-SSIM of its luminance (Rec. 601), too.",
         "the mask, else all", "none", _PHYSICAL, "voxels of a volume", _needs_colour, _colour,
     ),
     Convention(

@@ -178,8 +178,11 @@ def passport_table(passports: Sequence[Passport]) -> str:
         convention = CONVENTIONS[name]
         scores = [score for p in passports for score in p.scores.get(name, ()) if _is_of(score, summary)]
         where = "" if summary.region in ("mask", "volume", "box") else f" ({summary.region})"
-        cells = (name, summary.metric + where, _value(summary), "" if summary.unit == "1" else summary.unit,
-                 said or "–", convention.mask, convention.window, convention.average,
+        words = summary.convention.split()
+        called = f"{name} (luminance)" if "luminance" in words else name
+        average = "axial slices" if "slices" in words else convention.average
+        cells = (called, summary.metric + where, _value(summary), "" if summary.unit == "1" else summary.unit,
+                 said or "–", convention.mask, convention.window, average,
                  str(summary.n), _span([score.n for score in scores]), _left_out(summary, scores))  # fmt: skip
         lines.append(_line(cells))
     features = CONVENTIONS["features"]

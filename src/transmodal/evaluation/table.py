@@ -22,7 +22,7 @@ class Row:
         convention: how it was computed, such as ``3d masked range=4095``; only equal conventions compare.
         value: may be ``inf`` (PSNR of identical volumes) or ``nan`` (undefined).
         unit: ``HU``, ``a.u.``, ``dB``, or ``1`` for a pure number.
-        n: how many voxels counted, or slices where the convention averages over slices.
+        n: how many voxels counted, or slices where the metric or the convention averages over slices.
     """
 
     case: str

@@ -6,7 +6,7 @@
 from transmodal.metrics.artefact import ARTEFACT_ENERGY
 from transmodal.metrics.bias import BIAS
 from transmodal.metrics.ciede2000 import CIEDE2000
-from transmodal.metrics.colourfulness import DELTA_CF
+from transmodal.metrics.colourfulness import CF_BIAS, DELTA_CF
 from transmodal.metrics.mae import MAE
 from transmodal.metrics.metric import Metric, against_input
 from transmodal.metrics.ms_ssim import MS_SSIM
@@ -41,6 +41,7 @@ METRICS: dict[str, Metric] = {
         STSIM_1,
         STSIM_2,
         DELTA_CF,
+        CF_BIAS,
         CIEDE2000,
         BIAS,
         MAE_AIR,

@@ -1,4 +1,4 @@
-"""delta-CF: how much more or less colourful a prediction is than the reference.
+"""delta-CF and CF-bias: how much more or less colourful a prediction is than the reference.
 
 References:
     Measuring colorfulness in natural images (Hasler and Süsstrunk, 2003), section 6.
@@ -55,14 +55,38 @@ def delta_cf(
         InputError: shapes differ, the mask is empty, or the images are not colour.
         RecipeError: a range that is not above 0.
     """
+    differences = _differences(prediction, reference, mask, data_range)
+    return sum(map(abs, differences)) / len(differences)
+
+
+def cf_bias(
+    prediction: Float[Tensor, "C X Y Z"],
+    reference: Float[Tensor, "C X Y Z"],
+    mask: Bool[Tensor, "X Y Z"] | None = None,
+    *,
+    data_range: float,
+) -> float:
+    """Mean over slices of CF(prediction) - CF(reference), over R: above 0 where the prediction is too colourful.
+
+    Its mean over a set of volumes, without its sign, is the other delta-CF of the literature: the difference of
+    the mean colourfulness of two sets.
+
+    Args, errors: those of :func:`delta_cf`.
+    """
+    differences = _differences(prediction, reference, mask, data_range)
+    return sum(differences) / len(differences)
+
+
+def _differences(prediction: Tensor, reference: Tensor, mask: Tensor | None, data_range: float) -> list[float]:
+    """CF(prediction) - CF(reference) of every slice, over R."""
     check(prediction, reference, mask, data_range)
     check_colour(reference)
-    differences = [
-        abs(colourfulness(one[..., None], inside[..., None]) - colourfulness(two[..., None], inside[..., None]))
+    return [
+        (colourfulness(one[..., None], inside[..., None]) - colourfulness(two[..., None], inside[..., None]))
+        / data_range
         for some in over_slices(prediction, reference, mask)
         for one, two, inside in zip(*some, strict=True)
     ]
-    return sum(differences) / len(differences) / data_range
 
 
 def check_colour(reference: Tensor) -> None:
@@ -83,6 +107,18 @@ DELTA_CF = Metric(
     best=0.0,
     needs_range=True,
     summary="difference in colourfulness, mean over slices",
+    colour=True,
+    slicewise=True,
+)
+
+CF_BIAS = Metric(
+    "CF-bias",
+    cf_bias,
+    unit="1",
+    higher_is_better=None,
+    best=0.0,
+    needs_range=True,
+    summary="signed difference in colourfulness, mean over slices",
     colour=True,
     slicewise=True,
 )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -78,10 +79,17 @@ class Metric:
             mask: True where a voxel counted; None for all.
             data_range: R, as in ``range=4095``; left out where the metric needs none.
         """
-        axes = sum(n > 1 for n in reference.shape[1:])
-        kind = "2d slices" if self.slicewise and axes > 2 else f"{axes}d"
+        kind = "2d slices" if self._of_slices(reference) else f"{sum(n > 1 for n in reference.shape[1:])}d"
         words = (kind, "whole" if mask is None else "masked", data_range if self.needs_range else "")
         return " ".join(word for word in (*words, self.detail(reference, mask)) if word)
+
+    def counted(self, reference: Float[Tensor, "C X Y Z"], mask: Bool[Tensor, "X Y Z"] | None) -> int:
+        """How many voxels a value is of; slices, where it is a mean over the slices of a volume."""
+        inside = torch.ones(reference.shape[1:], dtype=torch.bool) if mask is None else mask
+        return int(inside.any(dim=0).any(dim=0).sum() if self._of_slices(reference) else inside.sum())
+
+    def _of_slices(self, reference: Tensor) -> bool:
+        return self.slicewise and min(reference.shape[1:]) > 1
 
 
 def against_input(metric: Metric) -> Metric:
