@@ -202,7 +202,10 @@ def exported(network: torch.nn.Module, image: torch.Tensor, path: Path) -> Any:
     import onnxruntime
 
     torch.onnx.export(network, (image,), str(path), dynamo=True, input_names=["source"], verbose=False)
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    # Left to itself it takes every core, whatever PyTorch was told.
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def machine() -> None:
