@@ -94,15 +94,16 @@ def _check_row(files: list[Path]) -> None:
     changing = np.flatnonzero(np.ptp(numbers, axis=0))
     if len(changing) > 1:
         return
-    steps = np.diff(numbers[:, changing[0]] if len(changing) else np.zeros(len(files), int))
+    row = numbers[:, changing[0]] if len(changing) else np.zeros(len(files), int)
+    steps = np.diff(row)
     step = steps[steps > 0].min(initial=steps.max())
-    for file, after, own in zip(files, files[1:], steps, strict=False):
+    for n, own in enumerate(steps):
         if own == 0:
-            raise InputError(f"{after}: {file.name} is the slice with this number, too; keep one")
+            raise InputError(f"{files[n + 1]}: {files[n].name} is the slice with this number, too; keep one")
         if own > step:
             raise InputError(
-                f"{file.parent}: after {file.name} comes {after.name}, where numbers rise by {step} elsewhere: a "
-                "slice is missing between them; copy it again"
+                f"{files[n].parent}: slice {row[n] + step} is missing between {files[n].name} and "
+                f"{files[n + 1].name}, as numbers rise by {step} elsewhere; copy it again"
             )
 
 
