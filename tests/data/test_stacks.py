@@ -139,3 +139,42 @@ def test_pictures_beside_scans_are_no_scans(tmp_path: Path, monkeypatch: pytest.
     assert [set(case.images) for case in find_cases(tmp_path)] == [{"T1w"}, {"T1w"}]
     assert len(said) == 2
     assert not stacks.is_stack(tmp_path)
+
+
+def test_a_slice_that_is_missing_or_twice_is_refused(tmp_path: Path, said: list[str]) -> None:
+    folder = pngs(tmp_path / "T1w")
+    (folder / "s4.png").rename(tmp_path / "s4.png")
+    with pytest.raises(InputError, match=r"T1w: slice 4 is missing between s3\.png and s5\.png, .* by 1 else"):
+        read_volume(folder)
+    (tmp_path / "s4.png").rename(folder / "s4.png")
+    (folder / "s04.png").write_bytes((folder / "s4.png").read_bytes())
+    with pytest.raises(InputError, match=r"s0?4\.png: s0?4\.png is the slice with this number, too; keep one"):
+        read_volume(folder)
+    (folder / "s04.png").unlink()
+    # Numbers may begin anywhere and rise by any step, as long as it is one.
+    for z in range(10, -1, -1):
+        (folder / f"s{z}.png").rename(folder / f"s{100 + 5 * z}.png")
+    np.testing.assert_array_equal(read_volume(folder).data[0], GREY)
+    (folder / "s125.png").unlink()
+    with pytest.raises(InputError, match=r"slice 125 is missing between s120\.png and s130\.png, .* rise by 5"):
+        read_volume(folder)
+
+
+def test_names_of_another_pattern_are_read_in_natural_order(tmp_path: Path, said: list[str]) -> None:
+    """Two numbers that change, and names that are words: nothing says what lies between them."""
+    two = pngs(tmp_path / "two")
+    for z in range(11):
+        (two / f"s{z}.png").rename(two / f"slice{z}_at{z * z}mm.png")
+    np.testing.assert_array_equal(read_volume(two).data[0], GREY)
+    words = pngs(tmp_path / "words", GREY[:, :, :3])
+    for z, name in enumerate(("bottom", "middle", "top_9")):
+        (words / f"s{z}.png").rename(words / f"{name}.png")
+    np.testing.assert_array_equal(read_volume(words).data[0], GREY[:, :, :3])
+
+
+def test_the_sidecar_may_say_how_many_slices_there_are(tmp_path: Path, said: list[str]) -> None:
+    folder = pngs(tmp_path / "T1w", facts={**LPS, "slices": 11})
+    np.testing.assert_array_equal(read_volume(folder).data[0], GREY)
+    (folder / "s10.png").unlink()
+    with pytest.raises(InputError, match=r"T1w: holds 10 slices, and .*stack\.json says 11; copy the rest"):
+        read_volume(folder)

@@ -88,6 +88,12 @@ def test_colour_goes_round_as_datatype_128(tmp_path):
     write_volume(Volume(colour, Grid((5, 6, 7), np.eye(4))), tmp_path / "c.nii.gz", dtype="rgb")
     assert nib.load(tmp_path / "c.nii.gz").header["datatype"] == 128
     np.testing.assert_array_equal(read_volume(tmp_path / "c.nii.gz").data, colour)
+    with pytest.raises(InputError, match=r"c\.nii\.gz: is in colour, and a mask or label map .* one whole number"):
+        read_volume(tmp_path / "c.nii.gz", label=True)
+    np.save(tmp_path / "c.npy", np.moveaxis(colour, 0, -1).astype(np.uint8))
+    (tmp_path / "c.json").write_text('{"spacing": [1, 1, 1], "orientation": "RAS"}')
+    with pytest.raises(InputError, match=r"c\.npy: is in colour"):
+        read_volume(tmp_path / "c.npy", label=True)
 
 
 @pytest.mark.parametrize("name", AFFINES)

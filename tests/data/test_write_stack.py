@@ -64,3 +64,14 @@ def test_what_cannot_be_written_or_read(tmp_path: Path) -> None:
     (tmp_path / "s" / "stack.json").write_text(json.dumps({**facts, "affine": [[1, 0], [0, 1]]}))
     with pytest.raises(InputError, match=r"is not four rows of four numbers"):
         read_volume(tmp_path / "s")
+
+
+def test_a_lost_slice_is_missed_at_the_end_and_in_the_middle(tmp_path: Path) -> None:
+    for lost, words in (
+        ("0011.png", "holds 10 slices, and .* says 11"),
+        ("0004.png", "slice 4 is missing"),
+    ):
+        write_stack(volume(3), tmp_path / "s", "axial")
+        (tmp_path / "s" / lost).unlink()
+        with pytest.raises(InputError, match=words):
+            read_volume(tmp_path / "s")

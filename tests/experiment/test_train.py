@@ -178,6 +178,31 @@ def test_tanh_cannot_reach_z_scores(table: dict[str, Any], cohort: Path, tmp_pat
     assert {row.unit for row in read_rows(tmp_path / "b" / "evaluation.csv")} >= {"z"}
 
 
+def test_a_start_that_was_refused_does_not_block_the_next(
+    table: dict[str, Any], cohort: Path, tmp_path: Path
+) -> None:
+    """What is met before the first step leaves a record and prepared data, which the next try uses again."""
+    base = small(table, "pix2pix")
+    base["data"] |= {"path": str(cohort), "targets": ["T2w"], "prepare": {"intensity": {"T2w": "zscore"}}}
+    with pytest.raises(RecipeError, match=r"method\.output = 'linear'"):
+        train(make_recipe(base), tmp_path / "run", device="cpu")
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"run.json", "prepared"}
+    kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "run" / "prepared" / "cases").rglob("*.*")}
+    assert kept
+    base["method"]["output"] = "linear"
+    train(make_recipe(base), tmp_path / "run", device="cpu")
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+    with pytest.raises(Refused, match="not empty"):
+        train(make_recipe(base), tmp_path / "run", device="cpu")
+    # What only has the name of a record is somebody's.
+    (tmp_path / "mine").mkdir()
+    for text in ('{"km": 5}', "not JSON"):
+        (tmp_path / "mine" / "run.json").write_text(text)
+        with pytest.raises(Refused, match="not empty"):
+            train(make_recipe(base), tmp_path / "mine", device="cpu")
+        assert (tmp_path / "mine" / "run.json").read_text() == text
+
+
 def test_a_modality_that_nobody_has(table: dict[str, Any], tmp_path: Path) -> None:
     base = small(table)
     base["data"]["targets"] = ["CT"]

@@ -373,6 +373,24 @@ def test_a_switch_changes_only_its_own_part(name):
     learn(cut, bodies(2, 32), 1)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"windows": [11, 4]}, r"windows = \[11, 4\], .* odd, from 3 on"),
+        ({"windows": [1]}, r"windows = \[1\], .* odd, from 3 on"),
+        ({"windows": []}, "at least one of each"),
+        (
+            {"decoders": "single", "train_segmenter": True},
+            "'single' makes no c′, .* leave out segmenter and train",
+        ),
+        ({"decoders": "single", "segmenter": "RUN"}, "'single' makes no c′"),
+    ],
+)
+def test_what_contradicts_itself_is_not_even_shown(arguments, words):
+    with pytest.raises(RecipeError, match=words):
+        registry.show("colorization", TASK, arguments)
+
+
 # Data
 
 

@@ -7,9 +7,9 @@ Such files do not say how large a voxel is or which way is left, and nothing her
 ``spacing`` in millimetres along columns, rows and slices of PNGs (the three axes of an array); ``orientation`` is
 where these three axes point (a slice whose right edge is the patient's left, lower edge posterior, slices going
 up: LPS); ``range``, which may be left out, is what the lowest and the highest value of integers stand for;
-``affine``, which may be left out, four rows that say where voxels lie (RAS+, mm) and win over the other two. The
-file is called ``stack.json`` and lies in the folder of the slices, or beside it, or one above; ``NAME.json``
-beside NAME.npy.
+``affine``, which may be left out, four rows that say where voxels lie (RAS+, mm) and win over the other two;
+``slices``, which may be left out, how many there are in each folder that the file serves. The file is called
+``stack.json`` and lies in the folder of the slices, or beside it, or one above; ``NAME.json`` beside NAME.npy.
 """
 
 from collections.abc import Mapping
@@ -55,10 +55,17 @@ def read_stack(path: Path, *, label: bool = False) -> Decoded:
         label: a mask or label map, whose values stay as they are.
 
     Raises:
-        InputError: no sidecar, or one that makes no sense; slices of different size; values that are no numbers.
+        InputError: no sidecar, or one that makes no sense; a slice that is missing or twice; slices of different
+            size; values that are no numbers.
     """
     values = _pngs(path) if path.is_dir() else _array(path)
     facts, where = facts_of(sidecar(path), path)
+    count = facts.get("slices", values.shape[-1])
+    if count != values.shape[-1]:
+        raise InputError(
+            f"{path}: holds {values.shape[-1]} slices, and {where} says {count}; copy the rest, or correct "
+            "'slices'"
+        )
     affine = _given(facts, where) if "affine" in facts else (
         affine_of(facts["spacing"], facts["orientation"], values.shape[1:], where)
     )  # fmt: skip
@@ -67,6 +74,7 @@ def read_stack(path: Path, *, label: bool = False) -> Decoded:
 
 def _pngs(folder: Path) -> Shaped[np.ndarray, "C X Y Z"]:
     files = sorted((p for p in folder.iterdir() if p.suffix.lower() == SLICE), key=lambda p: natural(p.stem))
+    _check_row(files)
     slices = [read_picture(file) for file in files]
     for file, one in zip(files, slices, strict=True):
         if one.shape != slices[0].shape or one.dtype != slices[0].dtype:
@@ -75,6 +83,28 @@ def _pngs(folder: Path) -> Shaped[np.ndarray, "C X Y Z"]:
                 f"{_spell(slices[0])}); put other pictures elsewhere"
             )
     return np.stack(slices, axis=-1)
+
+
+def _check_row(files: list[Path]) -> None:
+    """Where names differ by one number alone, that number rises from slice to slice by one step."""
+    names = [natural(file.stem) for file in files]
+    if len({tuple((kind, text) for kind, _, text in name) for name in names}) > 1:
+        return
+    numbers = np.array([[number for _, number, _ in name] for name in names])
+    changing = np.flatnonzero(np.ptp(numbers, axis=0))
+    if len(changing) > 1:
+        return
+    row = numbers[:, changing[0]] if len(changing) else np.zeros(len(files), int)
+    steps = np.diff(row)
+    step = steps[steps > 0].min(initial=steps.max())
+    for n, own in enumerate(steps):
+        if own == 0:
+            raise InputError(f"{files[n + 1]}: {files[n].name} is the slice with this number, too; keep one")
+        if own > step:
+            raise InputError(
+                f"{files[n].parent}: slice {row[n] + step} is missing between {files[n].name} and "
+                f"{files[n + 1].name}, as numbers rise by {step} elsewhere; copy it again"
+            )
 
 
 def read_picture(file: Path) -> Shaped[np.ndarray, "C X Y"]:

@@ -36,6 +36,9 @@ UNLOCATED = (
     "its header does not say where the voxels lie (in NIfTI: qform and sform codes are 0), so left and right are "
     "a guess; repair it, or convert the scan again"
 )
+_COLOURED = (
+    "{}: is in colour, and a mask or label map holds one whole number in each voxel; save codes, not colours"
+)
 _QUICK = 1
 """Of gzip: larger levels take many times as long for files that are hardly smaller."""
 _LABELS = np.iinfo(np.int32)
@@ -178,7 +181,9 @@ def from_image(image: Any, name: str = "image", *, label: bool = False) -> Volum
         raise InputError(f"{name}: has {len(shape)} axes {shape} where a 3D volume is needed; {what}")
     check_values(shape, name)
     kind = image.get_data_dtype()
-    if kind.kind not in "iufb" and (kind != _RGB or label):
+    if label and kind == _RGB:
+        raise InputError(_COLOURED.format(name))
+    if kind.kind not in "iufb" and kind != _RGB:
         raise InputError(f"{name}: its voxels are of type {kind}, not numbers; convert them to float32 or RGB")
     if kind == _RGB:
         raw = np.asarray(image.dataobj).reshape(shape)
@@ -194,6 +199,8 @@ def from_image(image: Any, name: str = "image", *, label: bool = False) -> Volum
 def _volume(data: np.ndarray, affine: np.ndarray, header: Any, name: str, label: bool) -> Volume:
     """Decoded values as a Volume, after the checks that do not depend on the format."""
     check_values(data.shape, name)
+    if label and len(data) != 1:
+        raise InputError(_COLOURED.format(name))
     if label:
         data = _whole(data, name)
     else:

@@ -27,7 +27,7 @@ def write_stack(volume: Volume, folder: Path, plane: str, about: Mapping[str, An
     """Write ``0001.png`` … and ``stack.json``, whole or not at all; replaces what was there.
 
     Voxels are turned, never resampled. ``stack.json`` holds spacing, orientation, the affine (which wins when it
-    is read), the range of greys, and ``about``.
+    is read), the number of slices, the range of greys, and ``about``.
 
     Args:
         volume: grey (any finite values) or colour (0 to 255).
@@ -50,6 +50,7 @@ def write_stack(volume: Volume, folder: Path, plane: str, about: Mapping[str, An
         "spacing": [round(float(s), 6) for s in np.linalg.norm(affine[:3, :3], axis=0)],
         "orientation": VIEWS[plane],
         "affine": affine.tolist(),
+        "slices": turned.shape[-1],
         **({} if ends is None else {"range": list(ends)}),
         **(about or {}),
     }

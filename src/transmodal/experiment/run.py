@@ -12,6 +12,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ class Run:
 def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = False, workers: int = 1) -> Run:
     """Make (or go back to) a run's folder, prepare its data if they are raw, and write ``run.json``.
 
+    A run that was refused before its first step leaves its record and its data, and is no obstacle to the next.
+
     Raises:
         Refused: the folder holds another run and neither ``resume`` nor ``force`` is given.
         InputError: no data, a modality that no case has, nothing to resume.
@@ -68,7 +71,7 @@ def start(recipe: Recipe, folder: Path, *, resume: bool = False, force: bool = F
     record = folder / "run.json"
     if resume:
         _check_same(record, recipe)
-    elif folder.exists() and any(folder.iterdir()) and not force:
+    elif not force and not _is_untrained(folder):
         raise Refused(f"{folder}: is not empty; give --resume to go on, --force to replace it, or another --out")
     clear_leftovers(folder)
     if not resume:
@@ -159,6 +162,16 @@ def _halves(recipe: Recipe, cases: Sequence[PreparedCase], split: Split) -> tupl
         and case.subject not in held_out
         and any(names <= set(case.modalities) for names in either)
     )
+
+
+def _is_untrained(folder: Path) -> bool:
+    """Whether nothing lies in a folder, or only what a run writes before it trains."""
+    there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if "run.json" not in there:
+        return not there
+    with suppress(InputError):
+        return there <= {"run.json", "prepared"} and record_of(folder / "run.json").get("format") == FORMAT
+    return False
 
 
 def _clear(folder: Path) -> None:

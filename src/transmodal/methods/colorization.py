@@ -60,7 +60,8 @@ class Colorization(nn.Module):
             it seems to have been meant to; ``none`` leaves blocks out.
         reduction: of the gates.
         multiscale: whether E and the encoder of G see the image at half and quarter size, too.
-        decoders: ``separate`` as in the figure, ``tied`` (c′ = ĉ) as in the authors' code, or ``single``: no c′.
+        decoders: ``separate`` as in the figure, ``tied`` (c′ = ĉ) as in the authors' code, or ``single``: no c′,
+            so that pseudo_weight and segmentation_weight count nothing and no segmenter may be given.
         upsample: ``transpose`` as published, or ``resize``, which leaves no checkerboard.
         initial: weights as torch draws them, or from N(0, 0.02²).
         critic_width: channels of the first layer of D_c and D_m; twice as many further on.
@@ -73,7 +74,7 @@ class Colorization(nn.Module):
         pseudo_weight: of MW(c′, c).
         radiometric_weight: of MW(ṁ, g(c)); 0 as in the authors' code.
         segmentation_weight: of L_seg; 0 needs no S.
-        windows: w.
+        windows: w; odd, from 3 on.
         window_edges: what a window sees outside the image.
         critic_weight: of L_D.
         pool: past fakes that each critic is shown again; 0 for none.
@@ -130,8 +131,16 @@ class Colorization(nn.Module):
         generator_turns: int = 1,
     ) -> None:
         super().__init__()
-        if not windows or generator_turns < 1:
-            raise ValueError(f"{list(windows)} windows, {generator_turns} generator_turns: at least one of each")
+        if not windows or generator_turns < 1 or any(n < 3 or n % 2 == 0 for n in windows):
+            raise ValueError(
+                f"windows = {list(windows)}, generator_turns = {generator_turns}: at least one of each, and "
+                "windows that are odd, from 3 on"
+            )
+        if decoders == "single" and (segmenter or train_segmenter):
+            raise ValueError(
+                "decoders = 'single' makes no c′, and only c′ is shown to a segmenter: leave out segmenter and "
+                "train_segmenter, or take decoders = 'separate'"
+            )
         self.generator_turns, self.windows, self.window_edges = generator_turns, windows, window_edges
         colours, channels = task.out_channels, modality(task.sources[0]).channels
         self.first = slice(task.neighbours // 2 * channels, (task.neighbours // 2 + 1) * channels)

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK
 
 from transmodal import cli
-from transmodal.data.bodies import sections
+from transmodal.data.bodies import sections, visible_human
 from transmodal.data.bodies.embedding import body
 from transmodal.data.bodies.sections import shrunk
 from transmodal.data.bodies.sources import import_body
@@ -53,7 +53,7 @@ def male(tmp_path: Path) -> Path:
     return tree
 
 
-HOW: dict[str, Any] = {"axes": "LP", "mri_axes": "LP", "mri_pixel": 0.9375}
+HOW: dict[str, Any] = {"axes": "LP", "mri_axes": "LP", "mri_pixel": 0.9375, "pixel": 0.33}
 
 
 def test_the_male_becomes_a_dataset(male: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,18 +73,19 @@ def test_the_male_becomes_a_dataset(male: Path, tmp_path: Path, monkeypatch: pyt
         middle = cryo.data[:, 3, 6, number - 1001]
         np.testing.assert_array_equal(middle, np.array(MUSCLE) - number % 100)
         np.testing.assert_allclose((cryo.affine @ [0, 0, number - 1001, 1])[2], -number, atol=1e-4)
-    # Gelatine outside is black, that in the airway stays; copies of a neighbour do not count.
+    # Gelatine outside is black, that in the airway stays; no mask where a section is a copy or the MRI ends.
     assert cryo.data[:, 0].max() == cryo.data[:, :, 0].max() == 0
     np.testing.assert_array_equal(cryo.data[:, 6, 5, 5], AIRWAY)
     counts = mask.data[0].any(axis=(0, 1))
-    assert sorted(np.flatnonzero(~counts) + 1001) == [1010, 1030]
+    assert sorted(np.flatnonzero(~counts) + 1001) == [1010, 1030, 1041]
     mri = read_volume(case.images["T2w"])
     assert mri.grid.spacing == pytest.approx((0.9375, 0.9375, 4.0))
     # The slice with the number 1018 lies where the section 1018 lies, and the middles of both on one line.
     np.testing.assert_allclose((mri.affine @ [8.5, 7.5, 4, 1])[:3], [0, 0, -1018], atol=1e-4)
     assert mri.data[0, 9, 8, 4] == 518
     record = json.loads((tmp_path / "out" / "body.json").read_text())
-    assert (record["lost"], record["settings"]["shrink"]) == ([1010.0, 1030.0], 3)
+    assert record["lost"] == {"cryo": [1010.0, 1030.0], "T2w": []}
+    assert (record["settings"]["shrink"], record["settings"]["pixel"]) == (3, 0.33)
 
 
 def test_from_the_tree_to_slabs_on_one_grid(male: Path, tmp_path: Path) -> None:
@@ -97,6 +98,78 @@ def test_from_the_tree_to_slabs_on_one_grid(male: Path, tmp_path: Path) -> None:
     assert slab.values("cryo").dtype == np.uint8
 
 
+def test_the_photographs_of_the_nlm_need_no_pixel(tmp_path: Path) -> None:
+    whole = np.full((1216, 2048, 3), MUSCLE, np.uint8)
+    for number in (1001, 1002):
+        picture(tmp_path / "in" / f"a_vm{number}.png", whole)
+    import_body("visible-human", tmp_path / "in", {"axes": "LP", "shrink": 4}, tmp_path / "out")
+    grid = read_volume(tmp_path / "out" / "visible-male" / "cryo.nii.gz").grid
+    assert (grid.shape, grid.spacing[:2]) == ((512, 304, 2), pytest.approx((1.32, 1.32)))
+    for number in (1001, 1002):
+        picture(tmp_path / "in" / f"a_vm{number}.png", np.ascontiguousarray(whole[::2, ::2]))
+    with pytest.raises(RecipeError, match=r"has 1024 × 608 pixels, .*\(0\.66 for a copy of half the size\)"):
+        import_body("visible-human", tmp_path / "in", {"axes": "LP"}, tmp_path / "half")
+    (tmp_path / "raw").mkdir()
+    np.ascontiguousarray(np.moveaxis(whole[::2, ::2], -1, 0)).tofile(tmp_path / "raw" / "a_vm1001.raw")
+    np.ascontiguousarray(np.moveaxis(whole[::2, ::2], -1, 0)).tofile(tmp_path / "raw" / "a_vm1002.raw")
+    with pytest.raises(RecipeError, match=r"a_vm1001\.raw: has 1024 × 608 pixels"):
+        import_body("visible-human", tmp_path / "raw", {"axes": "LP", "raw_size": [1024, 608]}, tmp_path / "none")
+
+
+def counted(folder: Path, name: str = "visible-male") -> list[int]:
+    """The numbers of the sections, from 1001 on, that the mask has."""
+    mask = read_volume(folder / name / "mask.nii.gz", label=True)
+    return [int(z) + 1001 for z in np.flatnonzero(mask.data[0].any(axis=(0, 1)))]
+
+
+def test_a_section_without_its_mri_is_not_in_the_mask(
+    male: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MRI each 4 mm from 1002 to 1038: without 1018, the sections 1017 to 1019 lie at no measured slice."""
+    said: list[str] = []
+    monkeypatch.setattr(sections, "warn", said.append)
+    monkeypatch.setattr(visible_human, "warn", said.append)
+    mri = male / "radiological" / "mri"
+    (mri / "mvm1018t.png").unlink()
+    import_body("visible-human", male, HOW, tmp_path / "lost")
+    gone = {1010, 1030, 1017, 1018, 1019, 1041}
+    assert counted(tmp_path / "lost") == sorted(set(range(1001, 1042)) - gone)
+    record = json.loads((tmp_path / "lost" / "body.json").read_text())
+    assert record["lost"] == {"cryo": [1010.0, 1030.0], "T2w": [1018.0]}
+    assert any(
+        "1 of 10 T2w slices are lost (1018); copies of neighbours stand in, outside the mask" in s for s in said
+    )
+    (one,) = [s for s in said if "leave the mask" in s]
+    assert "4 of 41 sections leave the mask because the MRI does not reach them (T2w is missing at 4)" in one
+    assert "take a weighting's files away" in one
+    # Another weighting that covers little takes the rest with it; its absence gives them back.
+    for number in (1010, 1014):
+        picture(mri / f"mvm{number}p.png", np.full((16, 18), 7, np.uint16))
+    import_body("visible-human", male, HOW, tmp_path / "both")
+    assert counted(tmp_path / "both") == [n for n in range(1008, 1017) if n != 1010]
+    for file in mri.glob("*t.png"):
+        file.unlink()
+    for number in (1010, 1014):
+        (mri / f"mvm{number}p.png").rename(mri / f"mvm{number + 47}p.png")
+    with pytest.raises(InputError, match="no section has a slice of PDw at its place"):
+        import_body("visible-human", male, HOW, tmp_path / "none")
+
+
+def test_mri_below_the_head_is_not_axial(tmp_path: Path) -> None:
+    for number in range(1370, 1381):
+        picture(tmp_path / "in" / "head" / f"a_vm{number}.png", photograph(number))
+    for number in (1370, 1374, 1378, 1382):
+        picture(tmp_path / "in" / "mri" / f"mvm{number}1.png", np.full((16, 18), 7, np.uint16))
+    words = r"mvm13701\.png: the NLM's MRI is axial in head and neck and coronal below, .* go down to 1380; "
+    with pytest.raises(RecipeError, match=words):
+        import_body("visible-human", tmp_path / "in", HOW, tmp_path / "out")
+    import_body("visible-human", tmp_path / "in", {**HOW, "mri_axial": True}, tmp_path / "out")
+    for number in (1378, 1379, 1380):
+        (tmp_path / "in" / "head" / f"a_vm{number}.png").unlink()
+    import_body("visible-human", tmp_path / "in", HOW, tmp_path / "head")
+    assert read_volume(tmp_path / "head" / "visible-male" / "T1w.nii.gz").data.shape[-1] == 4
+
+
 def test_raw_files_are_the_same_sections(male: Path, tmp_path: Path) -> None:
     for order in ("planes", "pixels"):
         for number in range(1001, 1006):
@@ -104,7 +177,7 @@ def test_raw_files_are_the_same_sections(male: Path, tmp_path: Path) -> None:
             file = tmp_path / order / "fullcolor" / "head" / f"a_vm{number}.raw"
             file.parent.mkdir(parents=True, exist_ok=True)
             (np.moveaxis(values, -1, 0) if order == "planes" else values).tofile(file)
-        how = {"axes": "LP", "raw_size": [WIDTH, HEIGHT], "raw_order": order}
+        how = {"axes": "LP", "pixel": 0.33, "raw_size": [WIDTH, HEIGHT], "raw_order": order}
         import_body("visible-human", tmp_path / order, how, tmp_path / f"{order}-out")
     import_body("visible-human", male, {**HOW, "regions": ["head"]}, tmp_path / "png")
     whole = read_volume(tmp_path / "png" / "visible-male" / "cryo.nii.gz").data
@@ -115,18 +188,18 @@ def test_raw_files_are_the_same_sections(male: Path, tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"a_vm1003\.raw: holds 2 bytes where 48 × 36 pixels of three colours are 5184"
     ):
-        import_body("visible-human", tmp_path / "planes", {"axes": "LP", "raw_size": [48, 36]}, tmp_path / "cut")
+        import_body("visible-human", tmp_path / "planes", how, tmp_path / "cut")
 
 
 def test_the_female_has_three_sections_a_mm(tmp_path: Path) -> None:
     for number, third in ((n, t) for n in range(1001, 1006) for t in "abc"):
         picture(tmp_path / "in" / "head" / f"avf{number}{third}.png", photograph(number))
-    import_body("visible-human", tmp_path / "in", {"axes": "RA", "shrink": 1}, tmp_path / "out")
+    import_body("visible-human", tmp_path / "in", {"axes": "RA", "pixel": 0.33, "shrink": 1}, tmp_path / "out")
     volume = read_volume(tmp_path / "out" / "visible-female" / "cryo.nii.gz")
     assert volume.data.shape == (3, WIDTH, HEIGHT, 15)
     assert volume.grid.spacing == pytest.approx((0.33, 0.33, 1 / 3), rel=1e-3)
     assert volume.grid.orientation == "RAI"
-    import_body("visible-human", tmp_path / "in", {"axes": "RA", "every": 3}, tmp_path / "mm")
+    import_body("visible-human", tmp_path / "in", {"axes": "RA", "pixel": 0.33, "every": 3}, tmp_path / "mm")
     assert read_volume(tmp_path / "mm" / "visible-female" / "cryo.nii.gz").grid.spacing[2] == pytest.approx(1)
 
 
@@ -138,12 +211,13 @@ def test_a_lost_section_is_a_gap_for_every_third_one_too(tmp_path: Path, monkeyp
         picture(tmp_path / "in" / "head" / f"avf{number}{third}.png", photograph(number + "abc".index(third) * 30))
     for lost, places in (("avf1007b.png", []), ("avf1009a.png", [1009.0])):
         (tmp_path / "in" / "head" / lost).unlink()
-        import_body("visible-human", tmp_path / "in", {"axes": "LP", "every": 3}, tmp_path / "out", force=True)
+        how = {"axes": "LP", "pixel": 0.33, "every": 3}
+        import_body("visible-human", tmp_path / "in", how, tmp_path / "out", force=True)
         cryo = read_volume(tmp_path / "out" / "visible-female" / "cryo.nii.gz").data
         red = [MUSCLE[0] - number % 100 for number in range(1001, 1021)]
         there = [n - 1001 for n in range(1001, 1021) if n not in places]
         np.testing.assert_array_equal(cryo[0, 3, 6, there], np.array(red)[there])
-        assert json.loads((tmp_path / "out" / "body.json").read_text())["lost"] == places
+        assert json.loads((tmp_path / "out" / "body.json").read_text())["lost"] == {"cryo": places}
     assert len(said) == 1
     with pytest.raises(InputError, match="every = 90 leaves 1; give a smaller one"):
         import_body("visible-human", tmp_path / "in", {"axes": "LP", "every": 90}, tmp_path / "none")
@@ -170,7 +244,12 @@ def test_weightings_of_the_mri_and_two_slices_at_one_number(male: Path, tmp_path
         ({}, r"a_vm1001\.png: does not say which way it looks; open it and give axes=LP"),
         ({"axes": "LP"}, r"mvm1002t\.png: does not say which way it looks; open it and give mri_axes=LP"),
         ({"axes": "LP", "mri_axes": "LP"}, r"mvm1002t\.png: does not say its pixels; give mri_pixel=MM"),
-        ({"axes": "LS"}, "orientation = 'LSI' is not one letter of each"),
+        ({**HOW, "pixel": 0.0}, r"a_vm1001\.png: has 48 × 36 pixels, .* 2048 × 1216 of 0\.33 mm; give pixel=MM"),
+        ({**HOW, "pixel": -1.0}, "give mm above 0"),
+        (
+            {"axes": "LS", "mri_axes": "LP", "mri_pixel": 1.0, "pixel": 0.33},
+            "orientation = 'LSI' is not one letter of each",
+        ),
         ({"axes": "LP", "regions": ["hed"]}, "'hed' is none of head, .*did you mean 'head'"),
         ({"axs": "LP"}, "axs"),
         ({"axes": "LP", "shrink": 0}, "numbers from 1"),
@@ -231,7 +310,7 @@ def korean(tmp_path: Path) -> Path:
 
 
 def test_the_korean_body_becomes_a_dataset(korean: Path, tmp_path: Path) -> None:
-    import_body("visible-korean", korean, {"mri": "T2w"}, tmp_path / "out")
+    assert import_body("visible-korean", korean, {"mri": "T2w"}, tmp_path / "out")[-1].startswith("Visible Korean")
     (case,) = find_cases(tmp_path / "out")
     assert sorted(case.images) == ["T2w", "cryo"]
     cryo, mri = (read_volume(case.images[name]) for name in ("cryo", "T2w"))
@@ -245,6 +324,21 @@ def test_the_korean_body_becomes_a_dataset(korean: Path, tmp_path: Path) -> None
         "0": "background",
         "14": "muscle",
     }
+
+
+def test_lost_slices_of_the_korean_body_are_recorded(korean: Path, tmp_path: Path) -> None:
+    for number in range(14, 20):
+        for name in ("cryo", "mri", "seg"):
+            (korean / name / f"sec_{number}.png").write_bytes((korean / name / "sec_13.png").read_bytes())
+    for name in ("cryo", "mri", "seg"):
+        (korean / name / "sec_11.png").unlink()
+    head = {"name": "head", "credit": "Courtesy of somebody else"}
+    assert import_body("visible-korean", korean, head, tmp_path / "out")[-1] == head["credit"]
+    assert json.loads((tmp_path / "out" / "body.json").read_text())["credit"] == head["credit"]
+    lost = json.loads((tmp_path / "out" / "body.json").read_text())["lost"]
+    assert lost == {name: [11.0] for name in ("T1w", "cryo", "labels")}
+    mask = read_volume(tmp_path / "out" / "head" / "mask.nii.gz", label=True).data[0]
+    assert np.flatnonzero(~mask.any(axis=(0, 1))).tolist() == [3]
 
 
 def test_wrong_trees_of_the_korean_body(korean: Path, tmp_path: Path) -> None:
@@ -306,7 +400,16 @@ def test_shrinking_is_a_mean() -> None:
 
 
 def test_the_command(male: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["import", "visible-human", str(male), "axes=LP", "mri_axes=LP", "mri_pixel=0.9375", "-q"]
+    words = [
+        "import",
+        "visible-human",
+        str(male),
+        "axes=LP",
+        "mri_axes=LP",
+        "mri_pixel=0.9375",
+        "pixel=0.33",
+        "-q",
+    ]
     assert cli.run([*words, "--out", str(tmp_path / "out")]) == 0
     assert "cryo: 16×12×41 voxels of 0.99×0.99×1 mm, LPI" in capsys.readouterr().out
     assert cli.run([*words, "--out", str(tmp_path / "out")]) == 5

@@ -1,7 +1,7 @@
 """Sections: photographs or scans of one body in the order in which it was cut, as a volume.
 
 Their numbers say where they lie, not their order in a folder: some were lost. A lost one is a copy of its nearest
-neighbour and is marked, so that no mask counts it.
+neighbour and is marked, so that it is left out of the mask.
 """
 
 from collections.abc import Callable, Iterable
@@ -51,6 +51,21 @@ class Sections:
     there: Bool[np.ndarray, " Z"]
     first: float
     step: float
+
+    @property
+    def places(self) -> np.ndarray:
+        """The number of every section, of lost ones too."""
+        return self.first + self.step * np.arange(len(self.there))
+
+    @property
+    def lost(self) -> list[float]:
+        """The numbers of those that are lost."""
+        return [round(float(place), 3) for place in self.places[~self.there]]
+
+    def reaches(self, places: np.ndarray) -> Bool[np.ndarray, " N"]:
+        """Whether a section that is there lies within half a step of a place."""
+        own = self.places[self.there]
+        return np.asarray(np.abs(places[:, None] - own).min(axis=1) <= self.step / 2 + 1e-6)
 
 
 def in_order(found: Iterable[Section], what: str, where: Path) -> list[Section]:
@@ -128,7 +143,10 @@ def stack(
             f"({spelt}); copy them again, or take regions that lie next to each other"
         )
     if lost:
-        warn(f"{where}: {len(lost)} of {count} {what} are lost ({spelt}); neighbours stand in, and do not count")
+        warn(
+            f"{where}: {len(lost)} of {count} {what} are lost ({spelt}); copies of neighbours stand in, outside "
+            "the mask"
+        )
     nearest = [int(np.abs(row - n).argmin()) for n in range(count)]
     first = read(sections[0].file)
     values = np.empty((*first.shape, count), first.dtype)

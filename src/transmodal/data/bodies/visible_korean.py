@@ -40,11 +40,13 @@ class VisibleKoreanSettings:
     Attributes:
         mri: what the MRI is called as a modality.
         name: of the body.
+        credit: who has to be named; another than KISTI for another body that was brought to this form.
         gelatine: whether the blue block that the body lies in is still there and is to be made black.
     """
 
     mri: str = "T1w"
     name: str = "visible-korean"
+    credit: str = CREDIT
     gelatine: bool = True
 
     def __post_init__(self) -> None:
@@ -84,13 +86,19 @@ def visible_korean(tree: Path, settings: VisibleKoreanSettings) -> Body:
     cryo.values[:, ~there] = 0
     mri = _grey(read["mri"], folders["mri"]).astype(np.float32)
     labels, table = _labels(read, tree)
+    called = {"mri": settings.mri, "cryo": "cryo", "seg": "labels"}
     return Body(
         name=settings.name,
         images={"cryo": Volume(cryo.values, grid, "cryo"), settings.mri: Volume(mri[None], grid, settings.mri)},
         mask=Volume((there & cryo.there & read["mri"].there)[None].astype(np.uint8), grid, "mask"),
         labels=None if labels is None else Volume(labels[None], grid, "labels"),
-        credit=CREDIT,
-        record={"settings": asdict(settings), "labels": table, "slices": shape[2]},
+        credit=settings.credit,
+        record={
+            "settings": asdict(settings),
+            "labels": table,
+            "slices": shape[2],
+            "lost": {called[name]: own.lost for name, own in read.items()},
+        },
     )
 
 
