@@ -101,6 +101,14 @@ def test_whatever_changes_features_is_computed_anew(tmp_path, monkeypatch):
         assert made.cache.misses == before + 1
 
 
+def test_another_draw_of_random_weights_has_a_cache_of_its_own(tmp_path):
+    first, other = encoder(), encoder()
+    with torch.no_grad():
+        other.network.layers[0].mlp.lin1.bias.add_(1e-3)
+    assert first.remember(tmp_path).folder != other.remember(tmp_path).folder
+    assert encoder().remember(tmp_path).folder == first.cache.folder
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "other"])
 def test_a_damaged_file_is_computed_anew(tmp_path, damage):
     made, x = remembering(tmp_path), image(1)
@@ -127,7 +135,7 @@ def test_what_it_is_stands_beside_it(tmp_path):
     made = remembering(tmp_path, keep="float16")
     facts = json.loads((made.cache.folder / "about.json").read_text())
     assert facts["encoder"] == "sam_tiny"
-    assert facts["weights"] == "random"
+    assert facts["weights"].startswith("random; drawn, sha256 ")
     assert facts["shapes"] == [[48, 4, 4], [48, 4, 4]]
     assert facts["precision"] == "float16"
     assert facts["device"] == "cpu"

@@ -91,7 +91,8 @@ def mask_readings(masks: Maps) -> dict[str, Tensor]:
 def effective_masks(masks: Maps) -> Loss:
     """(Σλ)² / Σλ², λ the eigenvalues of the masks' K x K covariance: 1 if all are alike, K if independent.
 
-    Masks that do not vary at all count as alike. Masks with a value for each channel are compared channel by channel.
+    Masks that do not vary at all count as alike. Those with values for each channel are compared channel by
+    channel.
     """
     flat = torch.stack([mask.detach().float().flatten() for mask in masks])
     centred = flat - flat.mean(dim=1, keepdim=True)
