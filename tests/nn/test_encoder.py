@@ -314,7 +314,7 @@ def test_other_random_weights_than_those_of_a_training_are_refused():
     with torch.no_grad():
         other.network.layers[0].mlp.lin1.weight.mul_(1.5)
     load_as_before([other], old)
-    with pytest.raises(InputError, match="trained with other weights .* the same versions of packages"):
+    with pytest.raises(InputError, match=r"trained with other weights .* the same versions of packages"):
         load_as_before([other], said)
 
 

@@ -225,7 +225,7 @@ class PretrainedEncoder(nn.Module):
             "size": self.size,
             "taps": self.backbone.taps,
             "preprocessing": PREPROCESSING,
-            "device": probe.device.type,
+            "device": _kind(probe.device),
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
         self.cache = FeatureCache(folder, about, shapes, self.keep)
@@ -303,6 +303,13 @@ class ConvPyramid(nn.Module):
             x = stage(x)
             found.append(FeatureMap(x, float(2**level)))
         return found
+
+
+def _kind(device: torch.device) -> str:
+    """What kind of device it is: others round differently."""
+    if device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    return f"cpu: {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else device.type
 
 
 def tap_of(stage: int, maps: Sequence[object], stages: int) -> int:
