@@ -150,7 +150,7 @@ def test_a_file_is_verified_once_in_a_process(tmp_path, monkeypatch):
 
 
 def test_what_half_precision_costs_is_said_once(tmp_path, said):
-    """It rounds to a share of each value, so that one loud channel is off by more than a map's deviation allows."""
+    """It rounds to a share of each value: one loud channel is off by more than the deviation allows."""
     values = torch.randn(1, 768, 4, 4, generator=torch.Generator().manual_seed(0)).clamp(-4, 4)
     cache = FeatureCache(tmp_path, {"encoder": "x"}, [(768, 4, 4)], "float16")
     cache.recall(torch.zeros(1, 1, 2, 2), lambda x: [values])

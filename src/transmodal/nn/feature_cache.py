@@ -2,8 +2,8 @@
 
 The key is the content of the image and what makes its features: network, digest of the weights, taps, size,
 preprocessing, precision, kind of device and versions. What is stale is therefore not found, and computed anew;
-nothing has to be declared out of date. Left out is what changes no more than the last digits: the number of threads,
-a driver. A folder per key without the image, with ``about.json`` in it; a memory-mapped file per image, whose last
+nothing has to be declared out of date. Left out is what changes no more than the last digits: the number of
+threads, a driver. A folder per key without the image, with ``about.json`` in it; a memory-mapped file per image, whose last
 four bytes are a checksum of the rest, verified when the file is first read.
 """
 
@@ -43,7 +43,7 @@ class FeatureCache:
         about: whatever changes the features, but for the image.
         shapes: (C, X, Y) of each map.
         precision: ``float32`` gives back what was computed, bit for bit; ``float16`` takes half of the disk and
-            rounds each value to 11 binary digits, with a warning where that is more than 0.002 of a map's deviation.
+            rounds each value to 11 binary digits, with a warning where that is off by 0.002 deviations.
     """
 
     def __init__(
@@ -122,10 +122,8 @@ class FeatureCache:
             return np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as problem:
-            self._say_once(
-                f"{path}: is damaged ({problem}); it is computed anew, as are others like it", "damaged"
-            )
+        except (OSError, ValueError, EOFError) as problem:
+            self._say_once(f"{path}: is damaged ({problem}); it and others like it are computed anew", "damaged")
             return None
 
     def _say_once(self, sentence: str, kind: str) -> None:
