@@ -3,8 +3,8 @@
 The key is the content of the image and what makes its features: network, digest of the weights, taps, size,
 preprocessing, precision, kind of device and versions. What is stale is therefore not found, and computed anew;
 nothing has to be declared out of date. Left out is what changes no more than the last digits: the number of
-threads, a driver. A folder per key without the image, with ``about.json`` in it; a memory-mapped file per image, whose last
-four bytes are a checksum of the rest, verified when the file is first read.
+threads, a driver. A folder per key without the image, with ``about.json`` in it; a memory-mapped file per image,
+whose last four bytes are a checksum of the rest, verified when the file is first read.
 """
 
 import hashlib
