@@ -7,12 +7,13 @@ folder, so this module is imported without torch.
 
 import importlib
 import inspect
+import math
 import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from transmodal import methods, schema
-from transmodal.data.limits import MOST_ARGUMENT, whole_numbers
+from transmodal.data.limits import MOST_ARGUMENT, numbers, whole_numbers
 from transmodal.errors import RecipeError, nearest
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def build(
         name: see :func:`get`.
         task: what goes in and what comes out.
         arguments: hyper-parameters; those left out keep the default of the signature. Lists are taken for
-            tuples and whole numbers for floats.
+            tuples and whole numbers for floats. All are finite, what is called ``…_weight`` is 0 or more,
+            and a ``width`` or ``…_width`` 1 or more.
 
     Raises:
         RecipeError: the method cannot do the task, or a hyper-parameter is unknown or of another type or
@@ -80,6 +82,12 @@ def build(
     for key, value in arguments.items():
         if any(abs(n) > MOST_ARGUMENT for n in whole_numbers(value)):
             raise RecipeError(f"{name}.{key} = {value}: at most {MOST_ARGUMENT} can be built")
+        if not all(map(math.isfinite, numbers(value))):
+            raise RecipeError(f"{name}.{key} = {value}: give a finite number")
+        if key.endswith("_weight") and any(n < 0 for n in numbers(value)):
+            raise RecipeError(f"{name}.{key} = {value}: a weight is 0 or more; 0 leaves its term out")
+        if f"_{key}".endswith("_width") and any(n < 1 for n in numbers(value)):
+            raise RecipeError(f"{name}.{key} = {value}: a layer has 1 channel or more")
     try:
         method: transmodal.methods._method.Method = schema.make(cls, arguments, name, task)
     except ValueError as error:

@@ -19,6 +19,7 @@ from transmodal.data.phantom.cohort import PhantomSettings
 from transmodal.data.prepared import PreparedDataset
 from transmodal.errors import InputError, RecipeError, Refused
 from transmodal.evaluation.table import read_rows
+from transmodal.experiment.compare import compare
 from transmodal.experiment.demo import demo
 from transmodal.experiment.judge import judge, score_judged
 from transmodal.experiment.replay import replay
@@ -28,6 +29,7 @@ from transmodal.inference.files import synthesize_paths
 from transmodal.inference.model import load_model
 from transmodal.nn.encoder import PretrainedEncoder
 from transmodal.recipe import make_recipe
+from transmodal.reporting.html import report
 from transmodal.training.monitor import read_log
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -93,7 +95,7 @@ def test_every_method_runs_and_is_judged_beside_the_floors(
 def test_random_weights_are_told_to_everybody(table: dict[str, Any], cohort: Path, tmp_path: Path) -> None:
     """And a checkpoint without VGG-19's weights is enough to go on, in a Model without them."""
     recipe = make_recipe(small(table, "macro2micro"))
-    train(recipe, tmp_path / "run", device="cpu")
+    printed = train(recipe, tmp_path / "run", device="cpu")
     out = tmp_path / "sub-001_FA.nii.gz"
     synthesize_paths(tmp_path / "run", [str(cohort / "sub-001" / "T1w.nii.gz")], out, device="cpu")
     with safe_open(tmp_path / "run" / "last" / "checkpoint.safetensors", framework="pt") as checkpoint:
@@ -101,7 +103,13 @@ def test_random_weights_are_told_to_everybody(table: dict[str, Any], cohort: Pat
         assert not [key for key in checkpoint.keys() if "vgg" in key]  # noqa: SIM118
     for file in ("run/evaluation.json", "run/model/model.json", "run/model/README.md", "sub-001_FA.json"):
         told[file] = (tmp_path / file).read_text()
+    report(tmp_path / "run")
+    compared = compare([f"mine={tmp_path / 'run'}"], tmp_path / "compared")
+    told |= {"table": printed, "report": (tmp_path / "run" / "report.html").read_text(), "compare": compared}
+    for file in ("comparison.html", "comparison.json"):
+        told[file] = (tmp_path / "compared" / file).read_text()
     assert {name for name, text in told.items() if "RANDOM weights" not in text} == set()
+    assert "mine: VGG-19 has RANDOM weights" in compared
     with safe_open(tmp_path / "run" / "model" / "weights.safetensors", framework="pt") as weights:
         assert {key.split(".")[0] for key in weights.keys()} == {"encoder", "decoder"}  # noqa: SIM118
 

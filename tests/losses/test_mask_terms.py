@@ -156,3 +156,16 @@ def test_the_effective_number_is_that_of_the_eigenvalues():
 
 def test_masks_that_do_not_vary_are_alike():
     assert effective_masks([torch.full((1, 1, 4, 4), 0.5)] * 3) == 1
+
+
+def test_masks_that_differ_only_channel_by_channel_are_not_alike():
+    """Means over 96 channels of three independent masks would hardly vary, and hide what each channel does."""
+    shared = torch.linspace(0, 0.5, 256).view(1, 1, 16, 16)
+    masks = [shared + 0.5 * draw(1, 96, 16, 16, seed=k) for k in range(3)]
+    assert effective_masks(masks).item() == pytest.approx(
+        effective_masks([m[:, :1] for m in masks]).item(), rel=0.1
+    )
+    assert effective_masks(masks) > 1.5
+    assert mask_correlation(masks).item() == pytest.approx(0.5, abs=0.01), "as much shared as own variance"
+    alone = [draw(2, 8, 16, 16, seed=k) for k in range(3)]
+    assert effective_masks(alone).item() == pytest.approx(3, abs=0.02)

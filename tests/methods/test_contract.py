@@ -4,6 +4,7 @@ without an edit."""
 import copy
 import hashlib
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import nn
 
 from transmodal import registry
 from transmodal.data.batch import Batch
+from transmodal.data.limits import numbers
 from transmodal.data.task import Task
 from transmodal.errors import RecipeError
 from transmodal.inference.engine import Samples
@@ -291,3 +293,28 @@ def test_a_task_it_cannot_do_is_refused(name: str) -> None:
             registry.build(name, Task(targets=tuple(f"M{i}" for i in range(facts.max_targets + 1))), {})
     with pytest.raises(RecipeError, match="no such key"):
         registry.build(name, Task(), {"wdth": 3})
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_numbers_that_make_no_sense_anywhere_are_refused(name: str) -> None:
+    known = registry.arguments(registry.get(name))
+    task = Task(sources=("T1w",) * max(1, registry.get(name).facts.min_sources))
+
+    def refused(key: str, value: Any, says: str) -> None:
+        with pytest.raises(RecipeError, match=rf"{name}\.{key} = .*: {says}"):
+            registry.outline(name, task, {key: value})
+
+    for key, parameter in known.items():
+        assert all(math.isfinite(n) for n in numbers(parameter.default))
+        if "float" in str(parameter.annotation):
+            for value in (math.nan, math.inf, -math.inf):
+                refused(
+                    key, (value, 0.5) if isinstance(parameter.default, tuple) else value, "give a finite number"
+                )
+        if key.endswith("_weight"):
+            assert parameter.default >= 0
+            refused(key, -1e-3, "a weight is 0 or more")
+            refused(key, -5, "a weight is 0 or more")
+        if key == "width" or key.endswith("_width"):
+            refused(key, 0, "a layer has 1 channel or more")
+            refused(key, -3, "a layer has 1 channel or more")

@@ -172,6 +172,12 @@ def test_numbers_that_cannot_be_are_refused(wrong, words):
         build(**wrong)
 
 
+def test_the_narrowest_network_has_a_pyramid():
+    method = build(width=1, encoder="conv_pyramid")
+    assert method.encoder.channels == (1, 2, 4, 8)
+    assert method.translate(batch()).shape == (2, 1, 32, 32)
+
+
 def test_no_weight_at_all_is_said():
     with pytest.raises(RecipeError, match="generator: all of its weights are 0"):
         train(build(l1_weight=0.0, gan_weight=0.0, mask_count=0))

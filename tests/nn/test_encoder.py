@@ -274,6 +274,50 @@ def test_a_file_of_something_else_is_refused(files, tmp_path):
         encoder(files[1]["hub"], sha256="abc")
 
 
+def changed(files, tmp_path, key, value):
+    state = {name: tensor.contiguous() for name, tensor in files[0].state_dict().items()}
+    save_file({**state, key: value}, tmp_path / "changed.safetensors")
+    return tmp_path / "changed.safetensors"
+
+
+def test_tables_of_blocks_with_windows_are_not_resampled(files, tmp_path):
+    """Only blocks with global attention grow with the image; another window is another network."""
+    path = changed(files, tmp_path, "vision_encoder.layers.0.attn.rel_pos_h", torch.zeros(27, 12))
+    says = r"changed\.safetensors: layers\.0\.attn\.rel_pos_h should be \[5, 12\], but is \[27, 12\]"
+    with pytest.raises(InputError, match=says):
+        encoder(path)
+    encoder(changed(files, tmp_path, "vision_encoder.layers.1.attn.rel_pos_h", torch.zeros(27, 12)))
+
+
+@pytest.mark.parametrize("key", ["pos_embed", "layers.0.mlp.lin1.weight", "layers.3.attn.rel_pos_w"])
+def test_weights_are_numbers(files, tmp_path, key):
+    value = files[0].state_dict()[f"vision_encoder.{key}"]
+    for size in (128, 64):
+        with pytest.raises(InputError, match=rf"changed\.safetensors: {key} holds torch\.int32"):
+            encoder(changed(files, tmp_path, f"vision_encoder.{key}", value.int().contiguous()), size)
+        broken = value.clone()
+        broken.view(-1)[3] = float("inf")
+        with pytest.raises(InputError, match=rf"changed\.safetensors: {key} holds NaN or infinite values"):
+            encoder(changed(files, tmp_path, f"vision_encoder.{key}", broken), size)
+
+
+def test_other_random_weights_than_those_of_a_training_are_refused():
+    """A digest of what was drawn; what earlier versions wrote has none and loads as it did."""
+    before = PretrainedEncoder(sam("sam_tiny"), size=64, allow_random=True)
+    old = [before.origin]
+    assert "sha256" not in old[0]
+    before.load_weights()
+    said, other = [before.origin], PretrainedEncoder(sam("sam_tiny"), size=64, allow_random=True)
+    assert said[0].startswith(old[0])
+    load_as_before([other], said)
+    load_as_before([other], old)
+    with torch.no_grad():
+        other.network.layers[0].mlp.lin1.weight.mul_(1.5)
+    load_as_before([other], old)
+    with pytest.raises(InputError, match=r"trained with other weights .* the same versions of packages"):
+        load_as_before([other], said)
+
+
 def test_the_published_digest_is_demanded(tmp_path):
     torch.save({}, tmp_path / "sam_vit_b_01ec64.pth")
     with torch.device("meta"):
@@ -319,8 +363,9 @@ def test_the_extra_is_named(monkeypatch):
 
 
 def test_sizes_are_multiples_of_a_patch():
-    with pytest.raises(ValueError, match="multiple of 16"):
-        PretrainedEncoder(sam("sam_tiny"), size=100, allow_random=True)
+    for size in (100, -128):
+        with pytest.raises(ValueError, match=f"encoder_size = {size}: .* multiple of 16"):
+            PretrainedEncoder(sam("sam_tiny"), size=size, allow_random=True)
 
 
 def test_features_are_float32_under_mixed_precision(files):

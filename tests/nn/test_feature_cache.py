@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from transmodal.errors import InputError
 from transmodal.nn import encoder as module
 from transmodal.nn.encoder import PretrainedEncoder
-from transmodal.nn.feature_cache import FeatureCache
+from transmodal.nn.feature_cache import FeatureCache, _checksum
 from transmodal.nn.sam import sam
 
 
@@ -54,7 +54,7 @@ def test_half_precision_is_close_and_takes_half(tmp_path, taps):
         assert (one.values - wanted).abs().max() <= 2e-3 * wanted.std()
     exact = remembering(tmp_path, taps=taps)
     assert exact.cache.bytes_per_image == 2 * made.cache.bytes_per_image
-    assert files(tmp_path)[0].stat().st_size == made.cache.bytes_per_image + 128
+    assert files(tmp_path)[0].stat().st_size == made.cache.bytes_per_image + 128 + 4
 
 
 def test_another_process_finds_them(tmp_path):
@@ -101,18 +101,69 @@ def test_whatever_changes_features_is_computed_anew(tmp_path, monkeypatch):
         assert made.cache.misses == before + 1
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "other"])
-def test_a_damaged_file_is_computed_anew(tmp_path, damage):
+def test_another_draw_of_random_weights_has_a_cache_of_its_own(tmp_path):
+    first, other = encoder(), encoder()
+    with torch.no_grad():
+        other.network.layers[0].mlp.lin1.bias.add_(1e-3)
+    assert first.remember(tmp_path).folder != other.remember(tmp_path).folder
+    assert encoder().remember(tmp_path).folder == first.cache.folder
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """Warnings of the cache."""
+    found = []
+    monkeypatch.setattr("transmodal.nn.feature_cache.warn", found.append)
+    return found
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "other", "payload", "header"])
+def test_a_damaged_file_is_computed_anew(tmp_path, said, damage):
     made, x = remembering(tmp_path), image(1)
     wanted = made(x)[0].values
     (path,) = files(tmp_path)
     content = path.read_bytes()
+    made = remembering(tmp_path)
     if damage == "other":
         np.save(path, np.zeros(3, np.float32))
+    elif damage in ("payload", "header"):
+        start = 1000 if damage == "payload" else 20
+        path.write_bytes(content[:start] + bytes(300) + content[start + 300 :])
     else:
         path.write_bytes(content[: len(content) // 2] if damage == "cut" else b"")
-    assert torch.equal(made(x)[0].values, wanted)
+    for _ in range(2):
+        assert torch.equal(made(x)[0].values, wanted)
     assert path.read_bytes() == content
+    assert (made.cache.misses, made.cache.hits) == (1, 1)
+    assert len(said) == 1
+    assert f"{path}: is damaged" in said[0]
+
+
+def test_a_file_is_verified_once_in_a_process(tmp_path, monkeypatch):
+    made, x = remembering(tmp_path), image(1)
+    made(x)
+    again, sums = remembering(tmp_path), []
+    monkeypatch.setattr(f"{FeatureCache.__module__}._checksum", lambda c, own=_checksum: sums.append(1) or own(c))
+    for _ in range(5):
+        again(x)
+    assert (again.cache.hits, len(sums)) == (5, 1)
+
+
+def test_what_half_precision_costs_is_said_once(tmp_path, said):
+    """It rounds to a share of each value: one loud channel is off by more than the deviation allows."""
+    values = torch.randn(1, 768, 4, 4, generator=torch.Generator().manual_seed(0)).clamp(-4, 4)
+    cache = FeatureCache(tmp_path, {"encoder": "x"}, [(768, 4, 4)], "float16")
+    cache.recall(torch.zeros(1, 1, 2, 2), lambda x: [values])
+    assert said == []
+    values[:, 5] *= 60
+    for seed in range(2):
+        cache.recall(image(1, seed), lambda x: [values])
+    (sentence,) = said
+    assert "up to 0.0" in sentence
+    assert "encoder_cache = 'float32'" in sentence
+    exact = FeatureCache(tmp_path, {"encoder": "x"}, [(768, 4, 4)], "float32")
+    exact.recall(image(1), lambda x: [values])
+    assert len(said) == 1
 
 
 def test_files_are_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -127,10 +178,10 @@ def test_what_it_is_stands_beside_it(tmp_path):
     made = remembering(tmp_path, keep="float16")
     facts = json.loads((made.cache.folder / "about.json").read_text())
     assert facts["encoder"] == "sam_tiny"
-    assert facts["weights"] == "random"
+    assert facts["weights"].startswith("random; drawn, sha256 ")
     assert facts["shapes"] == [[48, 4, 4], [48, 4, 4]]
     assert facts["precision"] == "float16"
-    assert facts["device"] == "cpu"
+    assert facts["device"] == f"cpu: {torch.backends.cpu.get_cpu_capability()}"
     assert {"size", "taps", "preprocessing", "versions"} <= set(facts)
 
 

@@ -89,7 +89,16 @@ class Evil:
 
 
 @pytest.mark.parametrize(
-    "content", [pickle.dumps({"a": Evil()}, 2), b"", b"not a file of tensors", pickle.dumps([1, 2], 2)]
+    "content",
+    [
+        pickle.dumps({"a": Evil()}, 2),
+        b"",
+        b"not a file of tensors",
+        b"hello world" * 10,
+        pickle.dumps([1, 2], 2),
+        bytes(range(256)),
+        *(bytes([code]) * 40 for code in b"hjJglRrsbtuaeo"),
+    ],
 )
 def test_nothing_but_tensors_is_read_and_no_code_is_run(tmp_path, content):
     path = tmp_path / "vgg_normalised.pth"
@@ -99,6 +108,36 @@ def test_nothing_but_tensors_is_read_and_no_code_is_run(tmp_path, content):
     with pytest.raises(InputError, match="download it again"):
         pretrained.read(path.rename(tmp_path / "x.safetensors"), "vgg19-normalised")
     assert ran == []
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\n<!DOCTYPE html><html>Please log in</html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS"),
+        (b"", "it is empty"),
+        (pickle.dumps({"a": Evil()}, 2), "damaged, or something else"),
+    ],
+)
+def test_the_reason_is_ours_and_never_advice_to_run_code(tmp_path, content, says):
+    for name in ("x.pth", "x.safetensors"):
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=says) as caught:
+            pretrained.read(path, "")
+        assert "weights_only" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_names_of_tensors_are_words(tmp_path, tensors):
+    torch.save({1: torch.zeros(1)}, tmp_path / "x.pth")
+    with pytest.raises(InputError, match="something else than named tensors"):
+        pretrained.read(tmp_path / "x.pth", "")
+
+
+def test_a_digest_of_weights_without_a_name_is_expected_of_nobody(file):
+    with pytest.raises(InputError, match="ffff… is expected; the file"):
+        pretrained.read(file, "", "FFFF")
 
 
 def test_a_missing_file_says_how_to_supply_it(file, tmp_path):

@@ -1,7 +1,9 @@
 """What is heard inside a method, against known answers; and the command on a small run."""
 
 import csv
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from transmodal.questions import diversity, spectra
 from transmodal.questions.probe import probe
 from transmodal.questions.taps import Heard, tapped
 from transmodal.recipe import make_recipe
+from transmodal.training.monitor import read_log
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -52,6 +55,15 @@ def test_white_noise_on_both_grids_has_the_share_of_the_disc() -> None:
     for content in (encoder, stage):
         assert content.low == pytest.approx(math.pi * 0.25**2 / 4, rel=0.15)
         assert np.nanmax(np.abs(content.curve)) < 0.3
+
+
+@pytest.mark.parametrize(("size", "finer"), [(8, 2), (8, 4), (15, 2)])
+def test_no_grid_looks_lower_than_another(size: int, finer: int) -> None:
+    """An even grid has one frequency at ±Nyquist along an axis: counting both makes finer maps look higher."""
+    draws = (heard(noise(256, size), finer, noise(256, size * finer), 1.0) for _ in range(32))
+    cases = [spectra.contents("a", draw) for draw in draws]
+    encoder, stage = (np.mean([case[who].low for case in cases]) for who in (0, 1))
+    assert encoder / stage == pytest.approx(1, abs=0.02)
 
 
 def test_a_slow_wave_is_low_and_a_fast_one_is_not() -> None:
@@ -138,6 +150,24 @@ def test_the_command_on_a_run(masked: Path, tmp_path: Path) -> None:
     assert (tmp_path / "probe.md").read_text() == text
     for name in ("spectra.png", "masks.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_an_epoch_is_counted_in_samples_of_all_processes_and_passes(
+    masked: Path, tmp_path: Path, said: bool
+) -> None:
+    """Three steps of 2 processes with 3 passes of 2 samples have seen 36; an old log counts one process."""
+    whole = open_run(masked)
+    (line,) = [line for line in read_log(masked / "log.jsonl") if line["step"] == 2 and "terms" in line]
+    assert line["samples"] == 2
+    old = {key: value for key, value in line.items() if key != "samples"}
+    text = json.dumps({**old, "step": 3, **({"samples": 12} if said else {})})
+    (tmp_path / "log.jsonl").write_text(text + "\n")
+    training = replace(whole.recipe.training, accumulate=3)
+    run = replace(whole, folder=tmp_path, recipe=replace(whole.recipe, training=training))
+    cases = [whole.dataset.case(name) for name in whole.split.train]
+    items = sum(len(case.slices[2]) for case in cases)
+    assert {reading.epoch for reading in diversity.logged(run)} == {round((36 if said else 18) / items, 4)}
 
 
 def test_what_cannot_be_probed_is_said(run: Path, masked: Path, tmp_path: Path) -> None:

@@ -180,18 +180,13 @@ class Evaluate:
         from transmodal.data.workers import cores
         from transmodal.evaluation.evaluate import evaluate
         from transmodal.reporting.folder import read_folder
-        from transmodal.reporting.tables import markdown_table
 
         evaluate(
             self.prediction, self.reference, out=self.out, mask=self.mask, method=self.method,
             data_range=self.data_range, target=self.target, labels=self.labels, passport=self.passport,
             features=self.features, workers=self.workers or cores(), scheduler=self.scheduler,
         )  # fmt: skip
-        print(
-            (self.out / "passport.md").read_text()
-            if self.passport
-            else markdown_table(read_folder(self.out).summaries)
-        )
+        print((self.out / "passport.md").read_text() if self.passport else read_folder(self.out).scores)
 
 
 @dataclass(frozen=True)

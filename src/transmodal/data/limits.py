@@ -57,13 +57,18 @@ def check_size(path: Path, most: int) -> None:
         raise InputError(f"{path}: is {size / 1e6:.0f} MB long where {most / 1e6:.0f} MB are the limit")
 
 
-def whole_numbers(value: Any) -> Iterator[int]:
-    """Every whole number in nested arguments, to be held against :data:`MOST_ARGUMENT`."""
+def numbers(value: Any) -> Iterator[int | float]:
+    """Every number in nested arguments."""
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
     for one in inner:
-        yield from whole_numbers(one)
-    if isinstance(value, int):
+        yield from numbers(one)
+    if isinstance(value, int | float):
         yield value
+
+
+def whole_numbers(value: Any) -> Iterator[int]:
+    """Every whole number in nested arguments, to be held against :data:`MOST_ARGUMENT`."""
+    return (number for number in numbers(value) if isinstance(number, int))
 
 
 def _spelt(shape: Sequence[SupportsFloat]) -> str:

@@ -90,7 +90,14 @@ def rank(entries: Sequence[Entry], *, metric: str | None = None, margin: float |
         progress.warn(
             f"{', '.join(absent)}: not measured as the others are ({contests[0].measure.name}), so not ranked"
         )
-    return Ranking(contests=contests, measured=rows, prices=_prices(entries), manifest=_pictures(entries))
+    notes = dict.fromkeys(f"{entry.name}: {said}" for entry in entries for said in entry.contents.random)
+    return Ranking(
+        contests=contests,
+        measured=rows,
+        prices=_prices(entries),
+        manifest=_pictures(entries),
+        notes=list(notes),
+    )
 
 
 def _contests(rows: Sequence[Row], metric: str | None, margin: float | None) -> list[Contest]:
@@ -190,7 +197,12 @@ def _facts(contests: Sequence[Contest], prices: Mapping[str, Price], entries: Se
         ],
         "prices": {name: asdict(price) for name, price in prices.items()},
         "entries": [
-            {"name": entry.name, "folder": str(entry.folder), "recipe_hash": entry.contents.run.get("hash")}
+            {
+                "name": entry.name,
+                "folder": str(entry.folder),
+                "recipe_hash": entry.contents.run.get("hash"),
+                "random_weights": entry.contents.random,
+            }
             for entry in entries
         ],
     }

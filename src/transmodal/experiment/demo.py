@@ -14,7 +14,6 @@ from transmodal.inference.files import synthesize_paths
 from transmodal.recipe import Recipe, make_recipe
 from transmodal.reporting.folder import read_folder
 from transmodal.reporting.html import report
-from transmodal.reporting.tables import markdown_table
 from transmodal.schema import override, plain
 
 
@@ -58,7 +57,7 @@ def demo(
         train(recipe, out, force=True)
         _synthesise(out)
         report(out)
-    table = markdown_table(read_folder(out).summaries)
+    table = read_folder(out).scores
     made = sorted((out / "synthesis").glob("*.nii.gz"))
     return [table, "", f"synthetic volumes: {', '.join(str(path) for path in made)}", f"report: {page}"]
 

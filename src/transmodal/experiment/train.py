@@ -33,7 +33,6 @@ from transmodal.metrics import METRICS
 from transmodal.nn.pretrained import Remembers, cache_root, frozen_networks, origins
 from transmodal.recipe import Recipe, load_recipe
 from transmodal.reporting.folder import read_folder
-from transmodal.reporting.tables import markdown_table
 from transmodal.training.loop import fit, make_fabric
 from transmodal.training.monitor import Monitor
 from transmodal.training.ranks import Rank, own_rank, wait
@@ -112,7 +111,7 @@ def _final(run: Run, chosen: torch.device, peak: int) -> str:
     about = {"pretrained": model.about.get("pretrained", []), "price": asdict(spent)}
     final_evaluation(run, {**floors, recipe.method: model.method}, about)
     with_results(run.folder)
-    return markdown_table(read_folder(run.folder).summaries)
+    return read_folder(run.folder).scores
 
 
 def learn(run: Run, fabric: Fabric, *, resume: bool = False) -> None:

@@ -91,9 +91,10 @@ def mask_readings(masks: Maps) -> dict[str, Tensor]:
 def effective_masks(masks: Maps) -> Loss:
     """(Σλ)² / Σλ², λ the eigenvalues of the masks' K x K covariance: 1 if all are alike, K if independent.
 
-    Masks that do not vary at all count as alike.
+    Masks that do not vary at all count as alike. Those with values for each channel are compared channel by
+    channel.
     """
-    flat = torch.stack([mask.detach().float().mean(dim=1).flatten() for mask in masks])
+    flat = torch.stack([mask.detach().float().flatten() for mask in masks])
     centred = flat - flat.mean(dim=1, keepdim=True)
     gram = centred @ centred.T / centred.shape[1]
     # tr(G)² / ‖G‖² equals the ratio of the eigenvalues' sums, without finding them.
@@ -103,7 +104,7 @@ def effective_masks(masks: Maps) -> Loss:
 
 def mask_correlation(masks: Maps) -> Loss:
     """Mean of |r| over pairs of masks; 1 if all are alike up to scale."""
-    flat = torch.stack([mask.detach().float().mean(dim=1).flatten() for mask in masks])
+    flat = torch.stack([mask.detach().float().flatten() for mask in masks])
     pairs = torch.corrcoef(flat)[*torch.triu_indices(len(flat), len(flat), 1)]
     return pairs.nan_to_num(1.0).abs().mean()
 

@@ -138,7 +138,7 @@ class MRNet(nn.Module):
         fused = fuse_mode != "none" and encoder != "none" and bool(fuse_stages)
         self.encoder: PretrainedEncoder | ConvPyramid | None = None
         if fused and encoder == "conv_pyramid":
-            self.encoder = ConvPyramid(task.in_channels, width // 2)
+            self.encoder = ConvPyramid(task.in_channels, max(1, width // 2))
         elif fused:
             self.encoder = PretrainedEncoder(
                 sam(encoder, encoder_taps),

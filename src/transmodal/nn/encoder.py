@@ -21,6 +21,7 @@ from transmodal.nn import pretrained
 from transmodal.nn.convnd import conv, norm
 from transmodal.nn.feature_cache import FeatureCache, Precision
 from transmodal.nn.precision import full_precision
+from transmodal.nn.tensor_file import check_tensor
 
 PREPROCESSING = 1
 """Raised whenever an image reaches an encoder in another way, so that no cache outlives the change."""
@@ -132,8 +133,11 @@ class PretrainedEncoder(nn.Module):
             )
         self.backbone, self.frozen, self.keep = backbone, frozen, keep
         self.size = size or backbone.native_size
-        if self.size % backbone.multiple:
-            raise ValueError(f"{backbone.name} takes images whose edge is a multiple of {backbone.multiple}")
+        if self.size < 0 or self.size % backbone.multiple:
+            raise ValueError(
+                f"encoder_size = {size}: {backbone.name} takes images whose edge is a multiple of "
+                f"{backbone.multiple}; 0 is its native {backbone.native_size}"
+            )
         self.file = pretrained.WeightsFile(backbone.weights, weights, sha256, allow_random, backbone.name)
         self.channels, self.native_size = backbone.channels, backbone.native_size
         self.mean, self.sd = backbone.mean, backbone.sd
@@ -141,11 +145,8 @@ class PretrainedEncoder(nn.Module):
         self.licence = known.licence if known else "no published weights"
         self.weights_digest = ""
         self.ready = allow_random
-        self.origin = (
-            f"{backbone.name} has RANDOM weights, as allow_random says: its features mean nothing"
-            if allow_random
-            else f"{backbone.name} has no weights yet"
-        )
+        self._random = f"{backbone.name} has RANDOM weights, as allow_random says: its features mean nothing"
+        self.origin = self._random if allow_random else f"{backbone.name} has no weights yet"
         # The same random numbers on every machine and in every run, and those of other networks are not disturbed.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
@@ -187,6 +188,7 @@ class PretrainedEncoder(nn.Module):
         """
         stored = self.file.read()
         if stored is None:
+            self.origin = pretrained.drawn(self._random, self.network)
             return
         path, state, digest = stored
         wanted = self.network.state_dict()
@@ -197,12 +199,7 @@ class PretrainedEncoder(nn.Module):
                 f"{path}: has no {problem.args[0]}; these are not the weights of {self.backbone.name}"
             ) from problem
         for key, tensor in wanted.items():
-            if key not in found or found[key].shape != tensor.shape:
-                shape = list(found[key].shape) if key in found else "missing"
-                raise InputError(
-                    f"{path}: {key} should be {list(tensor.shape)}, but is {shape}; "
-                    f"these are not the weights of {self.backbone.name}"
-                )
+            check_tensor(path, key, found.get(key), tensor.shape, self.backbone.name)
         self.network.load_state_dict({key: found[key] for key in wanted})
         self.weights_digest, self.ready = digest, True
         self.origin = f"{self.backbone.name}: {path.name}, sha256 {digest}"
@@ -224,11 +221,11 @@ class PretrainedEncoder(nn.Module):
             shapes = [tuple(m.shape[1:]) for m in self.backbone.maps(self.network, probe)]
         about: dict[str, Any] = {
             "encoder": self.backbone.name,
-            "weights": self.weights_digest or "random",
+            "weights": self.weights_digest or pretrained.drawn("random", self.network),
             "size": self.size,
             "taps": self.backbone.taps,
             "preprocessing": PREPROCESSING,
-            "device": probe.device.type,
+            "device": _kind(probe.device),
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
         self.cache = FeatureCache(folder, about, shapes, self.keep)
@@ -306,6 +303,13 @@ class ConvPyramid(nn.Module):
             x = stage(x)
             found.append(FeatureMap(x, float(2**level)))
         return found
+
+
+def _kind(device: torch.device) -> str:
+    """What kind of device it is: others round differently."""
+    if device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    return f"cpu: {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else device.type
 
 
 def tap_of(stage: int, maps: Sequence[object], stages: int) -> int:

@@ -1,9 +1,10 @@
 """Feature cache: what a frozen network says of an image is computed once and read from disk ever after.
 
-The key is the content of the image and all that makes its features: network, digest of the weights, taps, size,
-preprocessing, precision, device and versions. What is stale is therefore not found, and computed anew; nothing has
-to be declared out of date. A folder per key without the image, with ``about.json`` in it; a memory-mapped file per
-image.
+The key is the content of the image and what makes its features: network, digest of the weights, taps, size,
+preprocessing, precision, kind of device and versions. What is stale is therefore not found, and computed anew;
+nothing has to be declared out of date. Left out is what changes no more than the last digits: the number of
+threads, a driver. A folder per key without the image, with ``about.json`` in it; a memory-mapped file per image,
+whose last four bytes are a checksum of the rest, verified when the file is first read.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import io
 import json
 import math
 import shutil
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -24,8 +26,13 @@ from transmodal.errors import InputError
 from transmodal.progress import warn
 
 Precision = Literal["float32", "float16"]
+FORMAT = 2
+"""Raised whenever files are written in another way."""
 _LARGEST = 6e4
 """What half precision holds, less some room."""
+_TOLERANCE = 2e-3
+"""What half precision may be off by, as a share of the deviation of a map's values."""
+_CHECKSUM = 4
 
 
 class FeatureCache:
@@ -36,22 +43,23 @@ class FeatureCache:
         about: whatever changes the features, but for the image.
         shapes: (C, X, Y) of each map.
         precision: ``float32`` gives back what was computed, bit for bit; ``float16`` takes half of the disk and
-            rounds each value to 11 binary digits.
+            rounds each value to 11 binary digits, with a warning where that is off by 0.002 deviations.
     """
 
     def __init__(
         self, folder: Path, about: Mapping[str, Any], shapes: Sequence[tuple[int, ...]], precision: Precision
     ) -> None:
-        facts = {**about, "precision": precision, "shapes": [list(shape) for shape in shapes]}
+        facts = {**about, "precision": precision, "shapes": [list(shape) for shape in shapes], "format": FORMAT}
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
         self.folder = folder / f"{about['encoder']}-{key}"
         self.shapes, self.dtype = [tuple(shape) for shape in shapes], np.dtype(precision)
         self.hits = self.misses = 0
+        self._verified, self._said = set[Path](), set[str]()
         write_json(self.folder / "about.json", facts)
 
     @property
     def bytes_per_image(self) -> int:
-        """Size of a file, but for its header of 128 bytes."""
+        """Size of a file, but for its header of 128 bytes and its checksum."""
         return sum(math.prod(shape) for shape in self.shapes) * self.dtype.itemsize
 
     def demand(self, images: int) -> str:
@@ -87,7 +95,8 @@ class FeatureCache:
             stored = self._stored(maps)
             buffer = io.BytesIO()
             np.save(buffer, stored, allow_pickle=False)
-            write_bytes(path, buffer.getvalue())
+            content = buffer.getvalue()
+            write_bytes(path, content + _checksum(content))
         else:
             self.hits += 1
         # What comes back is always what the file holds, so that the first epoch equals the second.
@@ -105,11 +114,22 @@ class FeatureCache:
     def _read(self, path: Path) -> np.ndarray | None:
         """The values of a file, memory-mapped; None where there is none, or it is damaged."""
         try:
-            stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            if path not in self._verified:
+                content = path.read_bytes()
+                if content[-_CHECKSUM:] != _checksum(content[:-_CHECKSUM]):
+                    raise ValueError("its checksum is another")
+                self._verified.add(path)
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError:
             return None
-        size = sum(math.prod(shape) for shape in self.shapes)
-        return stored if stored.shape == (size,) and stored.dtype == self.dtype else None
+        except (OSError, ValueError, EOFError) as problem:
+            self._say_once(f"{path}: is damaged ({problem}); it and others like it are computed anew", "damaged")
+            return None
+
+    def _say_once(self, sentence: str, kind: str) -> None:
+        if kind not in self._said:
+            warn(sentence)
+            self._said.add(kind)
 
     def _stored(self, maps: Sequence[Tensor]) -> np.ndarray:
         flat = torch.cat([values.detach().float().reshape(-1) for values in maps]).cpu().numpy()
@@ -119,7 +139,26 @@ class FeatureCache:
                 f"features reach {np.abs(flat).max():.3g}, which half precision cannot hold; "
                 "set encoder_cache = 'float32'"
             )
-        return flat.astype(self.dtype)
+        stored = flat.astype(self.dtype)
+        if self.dtype == np.float16:
+            self._measure(flat, stored)
+        return stored
+
+    def _measure(self, flat: np.ndarray, stored: np.ndarray) -> None:
+        """Say so where rounding costs more than it should: a few loud channels are enough."""
+        ends = np.cumsum([math.prod(shape) for shape in self.shapes])[:-1]
+        for exact, kept in zip(np.split(flat, ends), np.split(stored, ends), strict=True):
+            error = float(np.abs(kept - exact).max() / max(exact.std(), 1e-12))
+            if error > _TOLERANCE:
+                self._say_once(
+                    f"half precision changes features by up to {error:.2g} of their deviation, where "
+                    f"{_TOLERANCE:g} is what it should cost; set encoder_cache = 'float32' to keep them exactly",
+                    "rounded",
+                )
+
+
+def _checksum(content: bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(_CHECKSUM, "little")
 
 
 def _spell(count: int) -> str:

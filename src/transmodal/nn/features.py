@@ -19,6 +19,7 @@ from torch.nn import functional
 from transmodal.errors import InputError
 from transmodal.nn import pretrained
 from transmodal.nn.precision import full_precision
+from transmodal.nn.tensor_file import check_tensor
 
 Variant = Literal["torchvision", "normalised"]
 Input = Literal["imagenet", "unit", "raw"]
@@ -113,6 +114,7 @@ class VGG19(nn.Module):
         """
         stored = self.file.read()
         if stored is None:
+            self.origin = pretrained.drawn(_RANDOM, self)
             return
         path, state, digest = stored
         prefix, places = _PLACES[self.variant]
@@ -120,14 +122,8 @@ class VGG19(nn.Module):
         for name, parameter in self.named_parameters():
             kind, layer = name[:-3], name[-3:]
             key = f"{prefix}{place[layer]}.{kind}"
-            tensor = state.get(key)
-            if tensor is None or tensor.shape != parameter.shape:
-                raise InputError(
-                    f"{path}: {key} should be {list(parameter.shape)}, "
-                    f"but is {'missing' if tensor is None else list(tensor.shape)}; "
-                    f"these are not the weights of VGG-19 ({self.variant})"
-                )
-            parameter.data.copy_(tensor)
+            of = f"VGG-19 ({self.variant})"
+            parameter.data.copy_(check_tensor(path, key, state.get(key), parameter.shape, of))
         self.ready = True
         self.origin = f"VGG-19 ({self.variant}): {path.name}, sha256 {digest}"
 

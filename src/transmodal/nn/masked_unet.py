@@ -77,6 +77,8 @@ class MaskedUNet(nn.Module):
         for key, chosen in (("fuse_stages", fuse_stages), ("mask_stages", mask_stages)):
             if not set(chosen) <= set(range(stages)):
                 raise ValueError(f"{key} = {list(chosen)}: there are stages 0 to {stages - 1}")
+        if width < 1:
+            raise ValueError(f"width = {width}: give 1 or more")
         if stages < 2:
             raise ValueError(f"stages = {stages}: a U-Net has at least 2")
         self.multiple = 2 ** (stages - 1)

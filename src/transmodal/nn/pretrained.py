@@ -4,9 +4,7 @@ A file is looked for where the recipe says, else in the cache that ``transmodal 
 known must match. A ``.pth`` file is read by torch's restricted reader, which builds tensors and runs no code.
 """
 
-import hashlib
 import os
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,15 +12,15 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from transmodal.errors import InputError, RecipeError, nearest
 from transmodal.nn.feature_cache import FeatureCache
+from transmodal.nn.tensor_file import digest, read_tensors, state_digest
 
 RANDOM = "random"
 """In the place of a path: no file is read."""
+_DRAWN = "; drawn, sha256 "
 
 
 @dataclass(frozen=True)
@@ -200,14 +198,20 @@ def load_as_before(networks: Sequence[Pretrained], said: Sequence[str]) -> None:
 
 def check_as_before(networks: Sequence[Pretrained], said: Sequence[str]) -> None:
     """Refuse other weights than a training had; arguments and errors as those of :func:`load_as_before`."""
-    # What a file is called may change, its digest may not.
+    # What a file is called may change, its digest may not. Earlier versions gave no digest of random weights.
     before = {sentence.rpartition("sha256 ")[2] for sentence in said}
     for network in networks:
-        if network.origin.rpartition("sha256 ")[2] not in before:
+        kind, _, found = network.origin.partition(_DRAWN)
+        if (found or kind.rpartition("sha256 ")[2]) not in before and kind not in said:
             raise InputError(
                 f"this was trained with other weights ({'; '.join(said)}) than those found "
-                f"({network.origin}); supply the same file"
+                f"({network.origin}); supply the same file, or the same versions of packages where they are random"
             )
+
+
+def drawn(sentence: str, network: nn.Module) -> str:
+    """A sentence that says that weights are random, with a digest of what was drawn."""
+    return f"{sentence}{_DRAWN}{state_digest(dict(network.named_parameters()))}"
 
 
 def cache() -> Path:
@@ -270,12 +274,6 @@ def _in_hub(repository: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def digest(path: Path) -> str:
-    """The sha256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def read(path: Path, name: str, sha256: str = "") -> tuple[dict[str, Tensor], str]:
     """The tensors in a file, and its digest.
 
@@ -292,19 +290,10 @@ def read(path: Path, name: str, sha256: str = "") -> tuple[dict[str, Tensor], st
     wanted = (sha256 or published).lower()
     if not found.startswith(wanted):
         raise InputError(
-            f"{path}: its sha256 is {found}, but {wanted}… is expected of {name!r}; "
+            f"{path}: its sha256 is {found}, but {wanted}… is expected{f' of {name!r}' if name else ''}; "
             "the file is damaged or another one: download it again"
         )
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path), found
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as problem:
-        reason = (str(problem) or type(problem).__name__).splitlines()[0]
-        raise InputError(f"{path}: is not a file of tensors ({reason}); download it again") from problem
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InputError(f"{path}: holds something else than named tensors; download it again")
-    return state, found
+    return read_tensors(path), found
 
 
 def download(name: str, folder: Path | None = None) -> Path:

@@ -10,6 +10,7 @@ A ViT of SAM has one resolution, a token for 16 pixels; its taps are different d
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -123,7 +124,7 @@ def _vit(name: str, numbers: _ViT, taps: Taps) -> Backbone:
         trim=trim,
         build=build,
         maps=maps,
-        convert=_convert_vit,
+        convert=partial(_convert_vit, numbers),
         channels=(numbers.width,) * len(numbers.globals_) if taps == "blocks" else (numbers.neck,),
         multiple=_PATCH,
         native_size=numbers.native_size,
@@ -145,7 +146,7 @@ _OFFICIAL = (
 """The keys of SAM's own files → those of transformers."""
 
 
-def _convert_vit(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+def _convert_vit(numbers: _ViT, state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """The part of a checkpoint that is the image encoder, with its positions for this network's size."""
     own = _under(state, "image_encoder.")
     if own:
@@ -158,18 +159,25 @@ def _convert_vit(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tens
     wanted = network.state_dict()
     for key, value in own.items():
         if key in wanted and value.shape != wanted[key].shape:
-            own[key] = _resize_positions(key, value, wanted[key])
+            own[key] = _resize_positions(numbers, key, value, wanted[key])
     return own
 
 
-def _resize_positions(key: str, value: Tensor, wanted: Tensor) -> Tensor:
-    """The grid of absolute positions is resampled, and so are the tables of relative ones of global blocks."""
+def _resize_positions(numbers: _ViT, key: str, value: Tensor, wanted: Tensor) -> Tensor:
+    """The grid of absolute positions is resampled, and so are the tables of relative ones of global blocks.
+
+    What does not fit comes back as it is, for whoever compares shapes to refuse: a table of a block with a window
+    has the window's length at every size of the image.
+    """
+    if not value.is_floating_point():
+        return value
     if key == "pos_embed" and value.ndim == 4:
         grid = value.permute(0, 3, 1, 2).float()
         size = tuple(wanted.shape[1:3])
         return functional.interpolate(grid, size, mode="bicubic", antialias=True).permute(0, 2, 3, 1)
-    # Tables of blocks with windows have the window's length at every size and never come here.
-    if "rel_pos" in key and value.ndim == 2 and value.shape[1] == wanted.shape[1]:
+    table = re.fullmatch(r"layers\.(\d+)\.attn\.rel_pos_[hw]", key)
+    everywhere = table is not None and int(table[1]) in numbers.globals_
+    if everywhere and value.ndim == 2 and len(value) and value.shape[1] == wanted.shape[1]:
         return functional.interpolate(value.float().T[None], len(wanted), mode="linear")[0].T
     return value
 

@@ -55,15 +55,17 @@ def readings(case: str, heard: Heard) -> list[Row]:
 def logged(run: Run) -> list[Reading]:
     """The same while it was trained, from its log; nothing for a run that was logged without them."""
     recipe = run.recipe
-    batch = recipe.training.batch_size
+    batch, accumulate = recipe.training.batch_size, recipe.training.accumulate
     items = Loader(run.dataset, run.split.train, recipe.task, recipe.sampling, batch_size=batch).items
     found = []
     for line in read_log(run.folder / "log.jsonl"):
+        # Logs of earlier versions do not say how many processes there were.
+        samples = line.get("samples", batch * accumulate)
         for name, value in line.get("terms", {}).items():
             kind, _, rest = name.partition("/")
             reading, _, site = rest.partition("/")
             if kind == "readings" and reading in SHOWN:
-                epoch = round(line["step"] * batch / items, 4)
+                epoch = round(line["step"] * samples / items, 4)
                 found.append(Reading(run.folder.name, line["step"], epoch, site, reading, float(value)))
     return found
 

@@ -52,10 +52,10 @@ def contents(case: str, heard: Heard, suffix: str = "") -> list[Content]:
         if min(tap.values.shape[2:]) < SMALLEST:
             continue
         name = f"tap {number} (stride {tap.stride:g})"
-        found.append(_content(case, ENCODER + suffix, name, tap, tap.stride))
+        found.append(_content(case, ENCODER + suffix, name, tap, tap))
         stages = [s for s in _over_batches(heard.stages) if s.stride <= tap.stride * 1.001]
         if stages:
-            found.append(_content(case, STAGE + suffix, name, stages[-1], tap.stride))
+            found.append(_content(case, STAGE + suffix, name, stages[-1], tap))
     return found
 
 
@@ -63,10 +63,10 @@ def _over_batches(batches: Sequence[Sequence[FeatureMap]]) -> list[FeatureMap]:
     return [FeatureMap(torch.cat([m.values for m in maps]), maps[0].stride) for maps in zip(*batches, strict=True)]
 
 
-def _content(case: str, who: str, tap: str, given: FeatureMap, stride: float) -> Content:
-    band = min(1.0, given.stride / stride)
-    lows = [float(low_frequency_ratio(sample, RADIUS, band)) for sample in given.values]
-    curves = [log_amplitude(sample, RINGS, band).numpy() for sample in given.values]
+def _content(case: str, who: str, tap: str, given: FeatureMap, coarse: FeatureMap) -> Content:
+    grid = (coarse.values.shape[2], coarse.values.shape[3])
+    lows = [float(low_frequency_ratio(sample, RADIUS, grid)) for sample in given.values]
+    curves = [log_amplitude(sample, RINGS, grid).numpy() for sample in given.values]
     return Content(case, who, tap, float(np.mean(lows)), np.mean(curves, axis=0), len(lows))
 
 

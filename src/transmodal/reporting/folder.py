@@ -9,7 +9,7 @@ from transmodal.data.files import read_json
 from transmodal.errors import InputError
 from transmodal.evaluation.summary import Summary, summarise
 from transmodal.evaluation.table import Row, read_rows
-from transmodal.reporting.tables import FLOORS, order
+from transmodal.reporting.tables import FLOORS, markdown_table, order
 from transmodal.training.monitor import read_log
 
 _WITHOUT = {
@@ -102,7 +102,19 @@ class Contents:
         left = table(self.evaluation, "settings").get("without_prediction") or []
         if left:
             found.append(f"{len(left)} reference(s) without a prediction were not evaluated: {few(left)}.")
-        return [str(warning) for warning in found]
+        return [*(str(warning) for warning in found), *self.random]
+
+    @property
+    def random(self) -> list[str]:
+        """A sentence for each frozen network of the run whose weights nobody has trained."""
+        found = table(self.evaluation, "settings").get("pretrained")
+        said = found if isinstance(found, list) else []
+        return [f"{sentence}." for sentence in said if "RANDOM weights" in str(sentence)]
+
+    @property
+    def scores(self) -> str:
+        """The table of the evaluation as Markdown, with what its reader must know below it."""
+        return markdown_table(self.summaries) + "".join(f"\n{sentence}\n" for sentence in self.random)
 
 
 def read_folder(folder: Path) -> Contents:

@@ -26,12 +26,14 @@ class Ranking:
         measured: every row, under the names of the methods here.
         prices: method → what it cost, where it is known.
         manifest: the files of every case, or None.
+        notes: sentences that a reader must know of the methods.
     """
 
     contests: Sequence[Contest]
     measured: Sequence[Row]
     prices: Mapping[str, Price]
     manifest: Manifest | None
+    notes: Sequence[str] = ()
 
     @property
     def lead(self) -> Contest:
@@ -151,7 +153,7 @@ def sentences(ranking: Ranking) -> list[str]:
         found.append(
             f"{len(left)} case(s) are not counted, since a method lacks them: {few([c for c, _ in left])}."
         )
-    return found
+    return [*found, *ranking.notes]
 
 
 def _beats(found: Contest, method: str, floor: str) -> bool:

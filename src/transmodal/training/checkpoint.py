@@ -5,7 +5,6 @@ a small JSON: format, step, recipe hash, best score so far, seconds, and a diges
 checkpoint before the last one is kept: where the last one is damaged, training goes on from that. Never a pickle.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from torch.optim import Optimizer
 from transmodal.data.files import write_bytes
 from transmodal.errors import InputError
 from transmodal.nn.pretrained import check_as_before, frozen_networks, origins
+from transmodal.nn.tensor_file import state_digest
 from transmodal.progress import warn
 from transmodal.training.ema import Average
 
@@ -187,13 +187,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
-    """The sha256 of names, types, shapes and values of all tensors, and of the rest of the header."""
-    found = hashlib.sha256(json.dumps(dict(about), sort_keys=True).encode())
-    for name in sorted(tensors):
-        value = tensors[name]
-        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+    """Of all that a checkpoint says: its tensors, and the rest of its header."""
+    return state_digest(tensors, json.dumps(dict(about), sort_keys=True))
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -157,7 +157,8 @@ def fit(
             if count % settings.log_every == 0 or last:
                 if monitor is not None:
                     means = {name: (value / (count - done.logged)).item() for name, value in sums.items()}
-                    monitor.terms(count, seconds, means, rates)
+                    samples = settings.batch_size * settings.accumulate * fabric.world_size
+                    monitor.terms(count, seconds, means, rates, samples)
                     said = watch.look(means) + (_alarms(method, means) if isinstance(method, Watched) else [])
                     _warn(said, warned)
                     progress.event("terms", step=count, **means)

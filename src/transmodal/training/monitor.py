@@ -40,9 +40,11 @@ class Monitor:
         if self._board is not None:
             self._board.close()
 
-    def terms(self, step: int, seconds: float, terms: Mapping[str, float], rates: Mapping[str, float]) -> None:
-        """Mean of every loss term since the last line, and each player's learning rate."""
-        self._line(step, seconds, {"terms": dict(terms), "lr": dict(rates)})
+    def terms(
+        self, step: int, seconds: float, terms: Mapping[str, float], rates: Mapping[str, float], samples: int
+    ) -> None:
+        """Mean of every loss term since the last line, each player's learning rate, and samples of an update."""
+        self._line(step, seconds, {"terms": dict(terms), "lr": dict(rates), "samples": samples})
         self._scalars({**terms, **{f"lr/{player}": rate for player, rate in rates.items()}}, step)
 
     def validation(self, step: int, seconds: float, scores: Mapping[str, float]) -> None:
