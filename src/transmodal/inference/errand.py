@@ -26,6 +26,8 @@ from transmodal.inference.synthesize import LABEL, Synthetic, describe, synthesi
 from transmodal.schema import plain
 
 DISCLAIMER = "Synthetic image. For research only; not for diagnosis or treatment."
+GENERATED_BY = [{"Name": "transmodal", "Version": __version__}]
+"""How BIDS says who made a file."""
 _LIMITS = ("lower", "upper")
 
 State = Literal["absent", "half", "finished", "foreign"]
@@ -171,7 +173,7 @@ class Errand:
             "Disclaimer": DISCLAIMER,
             "Sources": self._sources(),
             "Files": {name: fingerprint(own) for name, own in self._files().items()},
-            "GeneratedBy": [{"Name": "transmodal", "Version": __version__}],
+            "GeneratedBy": GENERATED_BY,
             "Model": {
                 "Method": model.name,
                 "SHA256": model.sha256,
