@@ -141,8 +141,6 @@ def test_beside_the_weights_nothing_else_changes(both: Path, tmp_path: Path) -> 
     def rest() -> dict[str, bytes]:
         files = [path for path in both.rglob("*") if path.is_file()]
         return {str(path): path.read_bytes() for path in files if path.name not in ("model.json", "model.onnx")}
-        ]
-        return {str(path): path.read_bytes() for path in files}
 
     before = rest()
     for _ in range(2):
