@@ -73,3 +73,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(names) or 'none'}"
+
+
+def of_library(problem: Exception) -> str:
+    """What a library says of a case that it could not do: the end of its message, on one line."""
+    said = " ".join(str(problem).split())[-200:]
+    if isinstance(problem, MemoryError):
+        said = f"{said or 'it needs more than is left'}; close something, or resample the images"
+    return f"{type(problem).__name__}: {said}"

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -86,3 +87,34 @@ def test_a_claim_leaves_nothing_and_ends_with_its_block(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "file").read_text() == "kept"
     with pytest.raises(InputError, match="is a file where a folder is needed"), claimed(tmp_path / "new" / "file"):
         pass
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_who_waits_gets_the_folder_even_if_it_was_taken_away(
+    holder: tuple[Path, subprocess.Popen[str]], killed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A holder that ends well removes the empty folder that it made, and with it what the lock is on."""
+    folder, process = holder
+    assert process.stdin is not None
+    waits, told, got = threading.Event(), [], []
+
+    def say(text: str) -> None:
+        told.append(text)
+        waits.set()
+
+    def work() -> None:
+        with claimed(folder, wait=True):
+            got.append(folder.is_dir())
+            with pytest.raises(Refused), claimed(folder):
+                pass
+            got.append("alone")
+
+    monkeypatch.setattr("transmodal.progress.say", say)
+    waiter = threading.Thread(target=work)
+    waiter.start()
+    assert waits.wait(30)
+    assert not got
+    assert "waiting until it has written" in told[0]
+    process.kill() if killed else process.stdin.close()
+    waiter.join(30)
+    assert got == [True, "alone"]

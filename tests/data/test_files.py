@@ -1,8 +1,18 @@
 import os
+from pathlib import Path
 
 import pytest
 
-from transmodal.data.files import clear_leftovers, new_folder, part, read_json, write_bytes, write_json, write_text
+from transmodal.data.files import (
+    bring_back,
+    clear_leftovers,
+    new_folder,
+    part,
+    read_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from transmodal.errors import InputError
 
 
@@ -107,3 +117,50 @@ def test_a_folder_that_was_about_to_be_replaced_comes_back(tmp_path):
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == [
         "cases", "cases/new", "model", "model/old",
     ]  # fmt: skip
+
+
+def test_a_folder_comes_back_when_it_is_asked_for_unless_its_process_lives(tmp_path):
+    old = tmp_path / ".model.replaced"
+    old.mkdir()
+    (old / "old").write_text("old")
+    alive = of_process(tmp_path / "model", os.getppid())
+    alive.mkdir()
+    bring_back(tmp_path / "model")
+    assert old.is_dir()
+    os.rename(alive, of_process(tmp_path / "model", NOBODY))
+    (tmp_path / "link").symlink_to("model")
+    bring_back(tmp_path / "link")
+    assert (tmp_path / "link" / "old").read_text() == "old"
+    assert not old.exists()
+    bring_back(tmp_path / "nothing")
+    bring_back(Path())
+
+
+def test_a_new_folder_takes_the_place_of_what_a_link_leads_to(tmp_path):
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("there")
+    for content in ("one", "two"):
+        with new_folder(link) as fresh:
+            (fresh / "file").write_text(content)
+        assert link.is_symlink()
+        assert (tmp_path / "there" / "file").read_text() == content
+    assert sorted(os.listdir(tmp_path)) == ["link", "there"]
+
+
+def test_what_a_kill_took_away_is_not_lost_by_the_next_attempt(tmp_path, monkeypatch):
+    """Killed between the renames, and the next attempt, too, before its own folder is in place."""
+    (tmp_path / ".model.replaced").mkdir()
+    (tmp_path / ".model.replaced" / "old").write_text("old")
+
+    def die(source, to):
+        if Path(to).name == "model" and Path(source).name.endswith(".part"):
+            raise KeyboardInterrupt
+        plain(source, to)
+
+    plain = os.rename
+    monkeypatch.setattr("os.rename", die)
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "model") as fresh:
+        (fresh / "new").write_text("new")
+    bring_back(tmp_path / "model")
+    assert (tmp_path / "model" / "old").read_text() == "old"

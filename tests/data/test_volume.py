@@ -47,6 +47,36 @@ def test_geometry_comes_back_bit_for_bit(tmp_path, name, codes, kind):
     np.testing.assert_array_equal(read_volume(tmp_path / "out.nii.gz").affine, read.affine)
 
 
+@pytest.mark.parametrize("size", [np.inf, -np.inf, np.nan, 0.0, -2.0, 7.0])
+@pytest.mark.parametrize(("kind", "at"), [(nib.Nifti1Image, (80, "<f4")), (nib.Nifti2Image, (112, "<f8"))])
+def test_a_wrong_voxel_size_beside_a_good_affine_is_not_handed_on(tmp_path, size, kind, at):
+    image = kind(DATA, np.diag([2.0, 3.0, 4.0, 1.0]))
+    image.set_sform(image.affine, 2)
+    image.set_qform(None, 0)
+    nib.save(image, tmp_path / "in.nii")
+    content, (byte, number) = bytearray((tmp_path / "in.nii").read_bytes()), at
+    assert np.frombuffer(content, number, 1, byte) == 2
+    content[byte : byte + int(number[-1])] = np.array(size, number).tobytes()
+    (tmp_path / "in.nii").write_bytes(content)
+    read = read_volume(tmp_path / "in.nii")
+    write_volume(read, tmp_path / "out.nii")
+    made = nib.load(tmp_path / "out.nii")
+    np.testing.assert_array_equal(made.header["pixdim"][1:4], [2, 3, 4])
+    np.testing.assert_array_equal(made.affine, image.affine)
+
+
+@pytest.mark.parametrize("size", [np.inf, np.nan])
+def test_a_qform_without_voxel_sizes_gets_those_of_the_sform(tmp_path, size):
+    image = nib.Nifti1Image(DATA, np.diag([2.0, 3.0, 4.0, 1.0]))
+    image.set_sform(image.affine, 2)
+    image.set_qform(image.affine, 1)
+    image.header["pixdim"][1:4] = size
+    write_volume(from_image(image), tmp_path / "out.nii")
+    header = nib.load(tmp_path / "out.nii").header
+    np.testing.assert_array_equal(header["pixdim"][1:4], [2, 3, 4])
+    np.testing.assert_array_equal(header.get_qform(), image.affine)
+
+
 def test_big_endian_header(tmp_path):
     header = nib.Nifti1Header(endianness=">")
     header.set_data_dtype(np.int16)

@@ -1,13 +1,18 @@
 """One case from files to files: what an earlier run left is known for what it is."""
 
 import errno
+import json
 import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from transmodal.data.claim import claimed
 from transmodal.errors import InputError, Refused
 from transmodal.inference.errand import Errand, Wish, sidecar_of
 from transmodal.inference.model import Model, load_model
@@ -112,3 +117,39 @@ def test_what_is_known_of_another_image_is_not_overwritten(errand: Errand) -> No
     assert sidecar_of(volume).read_text() == measured
     again(errand).run()
     assert errand.is_finished
+
+
+def other(errand: Errand, cohort: Path, name: str = "fa.nii.gz") -> Errand:
+    """Another person, to the same file or beside it."""
+    (volume,) = errand.targets.values()
+    return Errand(
+        errand.model, {"T1w": cohort / "sub-002" / "T1w.nii.gz"}, None, {"FA": volume.with_name(name)}, Wish()
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
+def test_of_two_at_a_time_one_writes_a_file_and_the_other_is_refused(
+    errand: Errand, cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never the voxels of one person and the record of the other."""
+    (volume,) = errand.targets.values()
+    waits = threading.Event()
+    monkeypatch.setattr("transmodal.progress.say", lambda text: waits.set())
+    with ThreadPoolExecutor(1) as pool:
+        with claimed(volume.parent):
+            late = pool.submit(errand.run)
+            assert waits.wait(60), "it wrote where another process was writing"
+            assert not volume.exists()
+            other(errand, cohort).run(go_on=True)
+            written = volume.read_bytes(), sidecar_of(volume).read_bytes()
+        with pytest.raises(Refused, match="exists already"):
+            late.result(60)
+    assert (volume.read_bytes(), sidecar_of(volume).read_bytes()) == written
+    assert "sub-002" in json.loads(written[1])["Sources"]["T1w"]
+
+
+def test_several_at_a_time_write_other_names_into_one_folder(errand: Errand, cohort: Path) -> None:
+    names = [f"fa-{number}.nii.gz" for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        made = [pool.submit(other(errand, cohort, name).run) for name in names]
+        assert [one.result(60)[0].name for one in made] == names

@@ -1,6 +1,8 @@
 """An exported model: the same volumes, the same sidecars, and no torch; a wrong graph is never handed over."""
 
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -117,6 +119,74 @@ def test_beside_the_weights_both_engines_can_be_chosen(
     (both / "model.onnx").write_bytes(content)
     with pytest.raises(InputError, match="sha256"):
         load_model(both, engine="onnx")
+
+
+@pytest.fixture
+def both(run: Path, light: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model into which the graph of ``light`` is exported at once."""
+    shutil.copytree(run / "model", tmp_path / "both")
+    graph = Written((light / "model.onnx").read_bytes(), 0, (), ("source",))
+    monkeypatch.setattr(exporting, "write_graph", lambda *given: graph)
+    return tmp_path / "both"
+
+
+def test_beside_the_weights_nothing_else_changes(both: Path, tmp_path: Path) -> None:
+    (both / "notes").mkdir()
+    (both / "notes" / "mine.txt").write_text("ours")
+    record = tmp_path / "record.json"
+    (both / "model.json").rename(record)
+    (both / "model.json").symlink_to(record)
+    (tmp_path / "link").symlink_to("both")
+
+    def rest() -> dict[str, bytes]:
+        files = [path for path in both.rglob("*") if path.is_file()]
+        return {str(path): path.read_bytes() for path in files if path.name not in ("model.json", "model.onnx")}
+
+    before = rest()
+    for _ in range(2):
+        exporting.export(tmp_path / "link")
+        assert rest() == before
+        assert len(list(both.rglob("*"))) == len(before) + 3
+        assert "onnx" in json.loads(record.read_text())
+    assert [path.name for path in sorted(tmp_path.iterdir()) if path.is_symlink()] == ["link"]
+    assert (both / "model.json").is_symlink()
+
+
+@pytest.mark.parametrize("killed_at", ["model.onnx", "model.json"])
+def test_a_kill_while_a_graph_is_put_beside_the_weights_leaves_a_model(
+    both: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch, killed_at: str
+) -> None:
+    """Over a graph of before, which has another digest."""
+    exporting.export(both)
+    facts = json.loads((both / "model.json").read_text())
+    (both / "model.onnx").write_bytes(b"an older one")
+    facts["onnx"]["sha256"] = hashlib.sha256(b"an older one").hexdigest()
+    (both / "model.json").write_text(json.dumps(facts))
+    plain, last = os.replace, []
+
+    def killed(source: Path, to: Path) -> None:
+        last.append(Path(to).name)
+        if last[-1] == killed_at and (killed_at == "model.onnx" or "model.onnx" in last):
+            raise KeyboardInterrupt
+        plain(source, to)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            exporting.export(both)
+    out = both.with_name("fa.nii.gz")
+    assert synthesize_paths(both, [str(cohort / "sub-001" / "T1w.nii.gz")], out) == [out]
+    exporting.export(both)
+    load_model(both, engine="onnx")
+
+
+def test_a_model_that_was_about_to_be_replaced_is_found(run: Path, tmp_path: Path) -> None:
+    for place in ("model", "run/model"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        shutil.copytree(run / "model", (tmp_path / place).with_name(".model.replaced"))
+    for path in (tmp_path / "model", tmp_path / "run"):
+        assert load_model(path).sha256 == load_model(run).sha256
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_which_engine_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

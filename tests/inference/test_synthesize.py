@@ -178,6 +178,27 @@ def test_a_batch_goes_on_after_a_bad_case(run: Path, cohort: Path, tmp_path: Pat
     assert "bad.nii.gz" in caught.value.failures["bad"]
     assert (tmp_path / "out" / "good_synth-FA.nii.gz").exists()
     assert not list((tmp_path / "out").glob("*bad*"))
+    record = tmp_path / "out" / "failures.json"
+    assert json.loads(record.read_text())["Failures"] == caught.value.failures
+    shutil.copy(cohort / "sub-002" / "T1w.nii.gz", bad)
+    assert len(synthesize_paths(run / "model", [str(table)], tmp_path / "out")) == 2
+    assert not record.exists()
+
+
+@pytest.mark.parametrize("problem", [MemoryError(), RuntimeError("CUDA out of memory")])
+def test_a_batch_goes_on_after_a_case_that_is_too_large(
+    run: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    def read(path: Path, **settings: Any) -> Any:
+        if "sub-002" in str(path):
+            raise problem
+        return read_volume(path, **settings)
+
+    monkeypatch.setattr("transmodal.inference.errand.read_volume", read)
+    with pytest.raises(PartialFailure, match=r"1 of 4 cases failed \(sub-002\)") as caught:
+        synthesize_paths(run / "model", [str(cohort)], tmp_path / "out")
+    assert type(problem).__name__ in caught.value.failures["sub-002"]
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 3
 
 
 def test_a_bids_data_set_becomes_one_of_derivatives_that_evaluate_reads(
@@ -203,6 +224,42 @@ def test_a_bids_data_set_becomes_one_of_derivatives_that_evaluate_reads(
     rows = evaluate(out, raw, out=tmp_path / "scores", target="FA")
     assert {row.case for row in rows} == {"sub-001", "sub-002_ses-1"}
     assert all(row.value > 0 for row in rows if row.metric == "MAE")
+
+
+def bids_set(root: Path, cohort: Path) -> Path:
+    """A raw data set of one person."""
+    folder = root / "sub-001" / "anat"
+    folder.mkdir(parents=True)
+    shutil.copy(cohort / "sub-001" / "T1w.nii.gz", folder / "sub-001_T1w.nii.gz")
+    (root / "dataset_description.json").write_text('{"Name": "theirs", "BIDSVersion": "1.10.0"}')
+    return root
+
+
+def test_no_description_of_another_data_set_is_replaced(run: Path, cohort: Path, tmp_path: Path) -> None:
+    raw, other = (bids_set(tmp_path / name, cohort) for name in ("raw", "other"))
+    link = tmp_path / "link"
+    link.symlink_to(raw)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for out, reason in (
+        (raw, "is the data set itself"),
+        (link, "is the data set itself"),
+        (other, "dataset_description.json: was not written by Transmodal"),
+    ):
+        for force in (False, True):
+            with pytest.raises(InputError, match=reason):
+                synthesize_paths(run / "model", [str(raw)], out, force=force)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    for _ in range(2):
+        assert len(synthesize_paths(run / "model", [str(raw)], tmp_path / "out")) == 1
+
+
+@pytest.mark.parametrize("content", ['{"sub-001": "fell asleep"}', '{"GeneratedBy": [{"Name": "x"}]}', "[1]", "?"])
+def test_a_list_of_failures_of_something_else_stays(run: Path, cohort: Path, tmp_path: Path, content: str) -> None:
+    theirs = tmp_path / "failures.json"
+    theirs.write_text(content)
+    with pytest.raises(InputError, match=r"failures.json: was not written by Transmodal"):
+        synthesize_paths(run / "model", [str(cohort)], tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == [content]
 
 
 def test_a_table_in_a_bids_folder_keeps_the_names_of_its_cases(run: Path, cohort: Path, tmp_path: Path) -> None:

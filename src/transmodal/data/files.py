@@ -46,6 +46,20 @@ def clear_leftovers(folder: Path) -> None:
             _remove(path)
 
 
+def bring_back(folder: Path) -> None:
+    """Put a folder back in its place that a process was about to replace when it was killed."""
+    folder = Path(os.path.realpath(folder))
+    old = folder.with_name(f".{folder.name}.replaced")
+    if folder.exists() or not old.is_dir():
+        return
+    for path in folder.parent.iterdir():
+        found = _PART.fullmatch(path.name) if path.name.startswith(f".{folder.name}.") else None
+        if found and not _is_abandoned(path, found[1], int(found[2])):
+            return  # It lives, and is between its two renames.
+    with suppress(OSError):
+        os.rename(old, folder)
+
+
 def _is_abandoned(path: Path, host: str, process: int) -> bool:
     if host != _HOST:
         with suppress(OSError):
@@ -190,11 +204,15 @@ def _stamps(files: Sequence[Path]) -> list[list[int]]:
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder to fill that takes the place of ``path`` when the block ends well, and vanishes when it does not.
 
+    Where ``path`` is a link, what it leads to is replaced.
+
     Raises:
         InputError: no permission, or the disk is full.
     """
+    path = Path(os.path.realpath(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        bring_back(path)
         temporary = part(path)
         _remove(temporary)
         temporary.mkdir()
@@ -205,7 +223,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         old = path.with_name(f".{path.name}.replaced")
         shutil.rmtree(old, ignore_errors=True)
         if path.exists():
-            # Between these two renames nothing lies at ``path``; clear_leftovers puts the old folder back.
+            # Between these two renames nothing lies at ``path``; bring_back puts the old folder there again.
             os.rename(path, old)
         os.rename(temporary, path)
         shutil.rmtree(old, ignore_errors=True)

@@ -16,7 +16,7 @@ from transmodal.data.prepared import PreparedCase, PreparedDataset, is_prepared,
 from transmodal.data.splits import FORMAT as SPLITS_FORMAT
 from transmodal.data.volume import made_of, read_volume
 from transmodal.data.workers import mapper
-from transmodal.errors import InputError, PartialFailure, RecipeError, nearest
+from transmodal.errors import InputError, PartialFailure, RecipeError, nearest, of_library
 from transmodal.progress import note, track
 
 __all__ = ["Brought", "PrepareSettings", "bring", "prepare"]
@@ -125,7 +125,7 @@ def _attempt(job: Job) -> tuple[str, str]:
         return name, str(problem)
     except (RuntimeError, MemoryError) as problem:
         # From a library, about this case's images; the other cases go on.
-        return name, f"case {name}: {type(problem).__name__}: {' '.join(str(problem).split())[-200:]}"
+        return name, f"case {name}: {of_library(problem)}"
     return name, ""
 
 

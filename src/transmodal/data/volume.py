@@ -249,11 +249,19 @@ def to_image(volume: Volume, *, dtype: str = "float32", description: str = "") -
     if isinstance(source, nib.Nifti1Header):
         for key in _GEOMETRY:
             header[key] = source[key]
-        header["pixdim"][:4] = source["pixdim"][:4]
+        if _says_size(source, volume.grid):
+            header["pixdim"][:4] = source["pixdim"][:4]
     else:
         header.set_xyzt_units("mm")
     header["descrip"] = description.encode()[:79]
     return image
+
+
+def _says_size(header: Any, grid: Grid) -> bool:
+    """Whether a header's voxel sizes can be believed: those of its affine, or of a qform beside it."""
+    sizes = np.asarray(header["pixdim"][1:4], dtype=float)
+    sane = np.isfinite(sizes).all() and (sizes > 0).all()
+    return bool(sane and (header["qform_code"] or np.allclose(sizes, grid.spacing, rtol=1e-3)))
 
 
 def _stored(volume: Volume, dtype: str) -> np.ndarray:

@@ -5,6 +5,7 @@ The sidecar of a volume is written last, so that a volume with its sidecar is fi
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import nibabel as nib
 
 from transmodal import __version__
+from transmodal.data.claim import claimed
 from transmodal.data.files import fingerprint, is_same, read_json, write_json
 from transmodal.data.modality import modality
 from transmodal.data.stacks import SIDECAR
@@ -24,6 +26,8 @@ from transmodal.inference.synthesize import LABEL, Synthetic, describe, synthesi
 from transmodal.schema import plain
 
 DISCLAIMER = "Synthetic image. For research only; not for diagnosis or treatment."
+GENERATED_BY = [{"Name": "transmodal", "Version": __version__}]
+"""How BIDS says who made a file."""
 _LIMITS = ("lower", "upper")
 
 State = Literal["absent", "half", "finished", "foreign"]
@@ -79,7 +83,8 @@ class Errand:
         """Synthesise and write; what a killed run left half done is made again.
 
         Args:
-            go_on: make again what an earlier run finished of the case, too.
+            go_on: make again what an earlier run finished of the case, too: for a round, which has claimed the
+                folder.
 
         Returns:
             The volumes and folders written.
@@ -89,15 +94,20 @@ class Errand:
             Refused: an output exists that is not the half of an earlier run, or a scan is not of the kind that the
                 model was trained on, and nobody forced it.
         """
-        self._check_outputs({"half", "finished"} if go_on else {"half"})
+        ours: set[State] = {"half", "finished"} if go_on else {"half"}
+        self._check_outputs(ours)
         started = time.monotonic()
         volumes = {name: read_volume(path) for name, path in self.images.items()}
         head = None if self.mask is None else read_volume(self.mask, label=True)
         wish = self.wish
         made = synthesize_volumes(self.model, volumes, head, force=wish.force, interval=wish.interval)
         seconds = time.monotonic() - started
-        for target, path in self.targets.items():
-            self._write(target, path, made, self._about(target, made, seconds))
+        folder = next(iter(self.targets.values())).parent
+        with nullcontext() if go_on else claimed(folder, wait=True):
+            # Another process may have written them meanwhile; two at a time would mix volumes and sidecars.
+            self._check_outputs(ours)
+            for target, path in self.targets.items():
+                self._write(target, path, made, self._about(target, made, seconds))
         return self.outputs
 
     def _write(self, target: str, path: Path, made: Synthetic, about: dict[str, object]) -> None:
@@ -163,7 +173,7 @@ class Errand:
             "Disclaimer": DISCLAIMER,
             "Sources": self._sources(),
             "Files": {name: fingerprint(own) for name, own in self._files().items()},
-            "GeneratedBy": [{"Name": "transmodal", "Version": __version__}],
+            "GeneratedBy": GENERATED_BY,
             "Model": {
                 "Method": model.name,
                 "SHA256": model.sha256,

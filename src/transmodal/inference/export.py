@@ -1,17 +1,19 @@
 """export(): a model for programs without PyTorch, compared with itself before it is handed over."""
 
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
 from transmodal import progress
-from transmodal.data.files import check_folder, new_folder, write_bytes, write_json
+from transmodal.data.files import check_folder, clear_leftovers, new_folder, part, write_bytes, write_json
 from transmodal.data.intensity import IntensityFit, spec_for
 from transmodal.data.modality import modality
 from transmodal.data.tile import PLANES
@@ -62,14 +64,39 @@ def export(
     tile = tuple(n for along, n in enumerate(shape) if along not in axes[:1])
     progress.say(f"writing {loaded.name} as a graph; this takes a minute or two")
     written = write_graph(loaded.method, loaded.task, axes[0] if axes else None, tile)
-    with new_folder(out or folder) as fresh:
-        left_out = (GRAPH, "model.json", *([WEIGHTS] if out else []))
+    if out is None:
+        return _beside(loaded, folder, facts, written, tuple(axes[:1]), images)
+    with new_folder(out) as fresh:
         for file in folder.iterdir():
-            if file.is_file() and file.name not in left_out:
+            if file.is_file() and file.name not in (GRAPH, "model.json", WEIGHTS):
                 shutil.copy2(file, fresh / file.name)
         write_bytes(fresh / GRAPH, written.content)
         graph = _checked(loaded, fresh / GRAPH, written, tuple(axes[:1]), images)
         write_json(fresh / "model.json", facts | {"onnx": plain(graph)})
+    return graph
+
+
+def _beside(
+    model: Model,
+    folder: Path,
+    facts: dict[str, Any],
+    written: Written,
+    axes: tuple[int, ...],
+    images: Sequence[str],
+) -> Graph:
+    """Put a graph beside the weights; nothing else in the folder changes, and a kill leaves a model that works."""
+    place, record = (folder / GRAPH).resolve(), (folder / "model.json").resolve()
+    clear_leftovers(place.parent)
+    draft = part(place)
+    try:
+        write_bytes(draft, written.content)
+        graph = _checked(model, draft, written, axes, images)
+        # Until the end the model has no graph, rather than one of another digest.
+        write_json(record, {name: value for name, value in facts.items() if name != "onnx"})
+        os.replace(draft, place)
+    finally:
+        draft.unlink(missing_ok=True)
+    write_json(record, facts | {"onnx": plain(graph)})
     return graph
 
 

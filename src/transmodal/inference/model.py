@@ -19,7 +19,7 @@ from typing import Any
 
 from transmodal import progress
 from transmodal.data.bring import PrepareSettings
-from transmodal.data.files import new_folder, read_json, write_bytes, write_json, write_text
+from transmodal.data.files import bring_back, new_folder, read_json, write_bytes, write_json, write_text
 from transmodal.data.intensity import IntensityFit
 from transmodal.data.limits import MOST_PARAMETERS, check_size
 from transmodal.data.sampling import Sampling
@@ -219,6 +219,9 @@ def _checked(weights: Path, sha256: str) -> bytes:
 
 
 def _find(path: Path) -> Path:
+    bring_back(path)
+    if path.is_dir():
+        bring_back(path / "model")
     if not path.exists():
         raise InputError(f"{path}: there is no such model; give the folder that training wrote (RUN/model)")
     if path.is_file():

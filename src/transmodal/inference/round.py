@@ -8,12 +8,12 @@ from pathlib import Path
 from transmodal import __version__, progress
 from transmodal.data import bids
 from transmodal.data.claim import claimed
-from transmodal.data.files import clear_leftovers, write_json
+from transmodal.data.files import clear_leftovers, read_json, write_json
 from transmodal.data.layout import CaseFiles, find_cases
 from transmodal.data.workers import cores, mapper
-from transmodal.errors import InputError, PartialFailure, Refused, TransmodalError
+from transmodal.errors import InputError, PartialFailure, Refused, TransmodalError, of_library
 from transmodal.inference.choice import Name
-from transmodal.inference.errand import Errand, Wish
+from transmodal.inference.errand import GENERATED_BY, Errand, Wish
 from transmodal.inference.model import Model, load_model
 from transmodal.inference.predict import InferenceSettings
 from transmodal.inference.synthesize import pick_device
@@ -91,7 +91,7 @@ class Outcome:
 def go_round(
     model: Model, source: Source, dataset: Path, out: Path, wish: Wish, scheduler: str = ""
 ) -> list[Path]:
-    """Synthesise every case of a dataset.
+    """Synthesise every case of a dataset; one that a library fails on, or that is too large, costs no other one.
 
     Args:
         model: that makes them.
@@ -106,12 +106,36 @@ def go_round(
 
     Raises:
         PartialFailure: some cases failed; the others are written.
-        InputError: none could be done.
+        InputError: none could be done, or ``out`` is the data set itself or holds another's files.
         Refused: a guard refused all, or another process is working in ``out``.
     """
     stops = _stops(model, source, dataset, out, wish)
+    _check_place(out, stops[0].root if stops else None)
     with claimed(out):
         return _settle(_visit(model, stops, out, scheduler), dataset, out)
+
+
+def _check_place(out: Path, root: Path | None) -> None:
+    """Refuse a folder in which a file of somebody else would be replaced."""
+    if root is not None and out.resolve() == root.resolve():
+        raise InputError(
+            f"--out {out}: is the data set itself, whose {bids.DESCRIPTION} would be replaced; give a folder of "
+            f"its own, such as {root / 'derivatives' / 'transmodal'}"
+        )
+    for name in (_FAILURES, *([bids.DESCRIPTION] if root is not None else [])):
+        if (out / name).exists() and not _is_ours(out / name):
+            raise InputError(
+                f"{out / name}: was not written by Transmodal, and would be replaced; move it away, or choose "
+                "another --out"
+            )
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a JSON file says that it was made by this package."""
+    try:
+        return any(one["Name"] == GENERATED_BY[0]["Name"] for one in read_json(path)["GeneratedBy"])
+    except (InputError, LookupError, TypeError):
+        return False
 
 
 def _visit(model: Model, stops: Sequence[Stop], out: Path, scheduler: str) -> list[Outcome]:
@@ -159,6 +183,8 @@ def _do(model: Model, stop: Stop) -> Outcome:
         return Outcome(stop.case, errand.run(go_on=True))
     except TransmodalError as problem:
         return Outcome(stop.case, problem=str(problem), refused=isinstance(problem, Refused))
+    except (RuntimeError, MemoryError) as problem:
+        return Outcome(stop.case, problem=of_library(problem))
 
 
 def _do_there(stop: Stop) -> Outcome:
@@ -180,7 +206,7 @@ def _settle(outcomes: Sequence[Outcome], dataset: Path, out: Path) -> list[Path]
         first = next(iter(failures.values()))
         raise kind(f"{dataset}: none of {len(outcomes)} cases could be done; the first: {first}")
     if failures:
-        write_json(out / _FAILURES, failures)
+        write_json(out / _FAILURES, {"GeneratedBy": GENERATED_BY, "Failures": failures})
         raise PartialFailure(
             f"{len(failures)} of {len(outcomes)} cases failed ({', '.join(failures)}); the others are in {out}, "
             f"the reasons in {out / _FAILURES}",
