@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from transmodal.data.limits import check_plain
 from transmodal.errors import InputError, RecipeError, nearest
 from transmodal.nn.feature_cache import FeatureCache
 
@@ -271,7 +272,12 @@ def _in_hub(repository: str) -> Path | None:
 
 
 def digest(path: Path) -> str:
-    """The sha256 of a file."""
+    """The sha256 of a file.
+
+    Raises:
+        InputError: a pipe or a device.
+    """
+    check_plain(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
