@@ -16,6 +16,7 @@ import pytest
 from transmodal.data.intensity import IntensityFit
 from transmodal.errors import InputError, RecipeError, Refused, TransmodalError
 from transmodal.inference import export as exporting
+from transmodal.inference import onnx_engine
 from transmodal.inference.choice import pick
 from transmodal.inference.engine import Samples
 from transmodal.inference.files import synthesize_paths
@@ -209,6 +210,17 @@ def test_which_engine_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         pick("onnx", True, faster, "cuda", "fp32")
     monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/nvidia-smi")
     assert pick("auto", True, faster, "auto", "fp32") == "torch"
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("3", 3), ("2,1", 2), (" 2 , 4", 2), ("", 7), ("0", 7), ("-3", 7), ("many", 7), ("²", 7), ("9" * 5000, 7)],
+)
+def test_threads_are_counted_as_openmp_counts_them(said: str, meant: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One number a level of nesting; what is no number is no fault of the model's."""
+    monkeypatch.setattr(onnx_engine, "cores", lambda: 7)
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert onnx_engine._threads() == meant
 
 
 def test_the_difference_is_a_share_of_the_range() -> None:

@@ -6,7 +6,6 @@ benchmarks/hostile.py does it for longer, with new chances.
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -27,7 +26,6 @@ from transmodal.data.files import read_json
 from transmodal.data.grid import Grid
 from transmodal.data.layout import find_cases
 from transmodal.data.task import Task
-from transmodal.data.volume import read_volume
 from transmodal.errors import InputError, RecipeError, TransmodalError
 from transmodal.evaluation.table import read_rows
 from transmodal.experiment.suite import load_suite
@@ -225,17 +223,6 @@ def test_scales_of_other_targets_are_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / "model" / "model.json").write_text(json.dumps({**facts, "fits": {}}))
     with pytest.raises(InputError, match=r"it has the scale of \[\] and makes \['FA'\]"):
         load_model(tmp_path / "model")
-
-
-def test_a_pipe_is_not_waited_for(run: Path, tmp_path: Path) -> None:
-    shutil.copytree(run / "model", tmp_path / "model")
-    (tmp_path / "model" / "weights.safetensors").unlink()
-    os.mkfifo(tmp_path / "model" / "weights.safetensors")
-    with pytest.raises(InputError, match="is no file"):
-        load_model(tmp_path / "model")
-    os.mkfifo(tmp_path / "scan.nii.gz")
-    with pytest.raises(InputError, match="neither a file nor a folder"):
-        read_volume(tmp_path / "scan.nii.gz")
 
 
 @pytest.mark.parametrize("arguments", [{"depth": 10**6}, {"width": 10**9}])

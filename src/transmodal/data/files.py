@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from transmodal.data.limits import MOST_TEXT, check_size
+from transmodal.data.limits import MOST_TEXT, check_plain, read_whole
 from transmodal.errors import InputError, RecipeError
 
 _HOST = f"{zlib.crc32(platform.node().encode()):08x}"
@@ -144,8 +144,7 @@ def read_json(path: Path) -> Any:
         InputError: missing, not readable, or not JSON.
     """
     try:
-        check_size(path, MOST_TEXT)
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_whole(path, MOST_TEXT).decode("utf-8"))
     except FileNotFoundError as problem:
         raise InputError(f"{path}: there is no such file; check the path") from problem
     except OSError as problem:
@@ -162,8 +161,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         RecipeError: not TOML.
     """
     try:
-        check_size(path, MOST_TEXT)
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_whole(path, MOST_TEXT).decode("utf-8"))
     except FileNotFoundError as problem:
         raise InputError(f"{path}: there is no such {what}; see recipes/ for examples") from problem
     except (IsADirectoryError, ValueError, RecursionError) as problem:
@@ -179,9 +177,14 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 
 
 def fingerprint(files: Sequence[Path]) -> dict[str, Any]:
-    """Size and time of every file, and the sha256 of them all; for :func:`is_same`."""
+    """Size and time of every file, and the sha256 of them all; for :func:`is_same`.
+
+    Raises:
+        InputError: one of them is a pipe or a device.
+    """
     digest = hashlib.sha256()
     for file in files:
+        check_plain(file)
         with open(file, "rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return {"stamps": _stamps(files), "sha256": digest.hexdigest()}

@@ -16,7 +16,7 @@ import SimpleITK
 from jaxtyping import Shaped
 
 from transmodal.data.elements import check_elements
-from transmodal.data.limits import MOST_HEADER, check_values
+from transmodal.data.limits import MOST_HEADER, check_plain, check_values
 from transmodal.errors import InputError
 from transmodal.progress import warn
 from transmodal.shapes import Affine
@@ -64,6 +64,8 @@ def read_within(path: Path) -> SimpleITK.Image:
         InputError: it promises more.
         RuntimeError: from ITK.
     """
+    if path.exists():
+        check_plain(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     with same_locale():  # Whatever no other reader of ITK takes is shown to GDCM.
@@ -82,6 +84,8 @@ def _check_header(path: Path) -> None:
         # By the words alone: data that are kept elsewhere and linked to here are as good as here.
         if os.path.commonpath([inside, os.path.abspath(path.parent / name)]) != inside:
             raise InputError(f"{path}: takes its values from {name!r}, outside its folder; move them into it")
+        if (path.parent / name).exists():
+            check_plain(path.parent / name)
 
 
 def detached(path: Path) -> list[Path]:
@@ -117,7 +121,7 @@ def says_where(path: Path) -> bool:
 
 def is_dicom(folder: Path) -> bool:
     """Whether a folder holds a DICOM file."""
-    return folder.is_dir() and any(_has_magic(path) for path in sorted(folder.iterdir()) if path.is_file())
+    return folder.is_dir() and any(_has_magic(path) for path in sorted(folder.iterdir()))
 
 
 @dataclass(frozen=True)
@@ -243,6 +247,8 @@ def _values(image: SimpleITK.Image) -> Shaped[np.ndarray, "C X Y Z"]:
 
 
 def _has_magic(path: Path) -> bool:
+    if not path.is_file():
+        return False
     try:
         with open(path, "rb") as file:
             return file.read(132)[128:] == b"DICM"

@@ -9,7 +9,7 @@ from pathlib import Path
 from transmodal.data import bids
 from transmodal.data.challenges import challenge_cases
 from transmodal.data.files import natural
-from transmodal.data.limits import MOST_TEXT, check_size
+from transmodal.data.limits import MOST_TEXT, read_whole
 from transmodal.data.modality import unusable
 from transmodal.data.names import can_be_file
 from transmodal.data.stacks import SIDECAR, is_stack, sidecar
@@ -127,8 +127,7 @@ def read_table(table: Path) -> list[dict[str, str]]:
         InputError: no text, no rows, two columns of one name.
     """
     try:
-        check_size(table, MOST_TEXT)
-        text = table.read_text(encoding="utf-8-sig")
+        text = read_whole(table, MOST_TEXT).decode("utf-8-sig")
         delimiter = _delimiter(text.split("\n", 1)[0])
         lines = [
             line for line in csv.reader(text.splitlines(), delimiter=delimiter) if any(c.strip() for c in line)
@@ -196,7 +195,7 @@ def _from_names(dataset: Path, raw: list[Path], derived: list[Path], entities: S
     if not found:
         raise InputError(f"{dataset}: the names of its files (such as {raw[0].name}) say no case; {_HOW}")
     people = dataset / "participants.tsv"
-    told = people.is_file() and people.read_text(encoding="utf-8-sig", errors="replace").strip().count("\n")
+    told = people.is_file() and read_whole(people, MOST_TEXT).decode("utf-8-sig", "replace").strip().count("\n")
     known = {row.get("participant_id", ""): row for row in read_table(people)} if told else {}
     cases = [_case(name, subject_of(name), images) for name, images in found.items()]
     return [

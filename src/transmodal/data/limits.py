@@ -7,6 +7,7 @@ comes near these numbers.
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any, SupportsFloat
 
 import numpy as np
@@ -45,16 +46,53 @@ def check_values(shape: Sequence[SupportsFloat], name: Path | str) -> None:
         )
 
 
-def check_size(path: Path, most: int) -> None:
-    """Refuse a file of more than ``most`` bytes.
+def check_plain(path: Path) -> int:
+    """Refuse what is no file on a disk: a pipe is waited for, and a device may never end.
+
+    A folder is let through, for whoever opens it to say so in its own words.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        InputError: a pipe, a socket or a device.
+        OSError: it cannot be looked at.
+    """
+    found = path.stat()
+    if not S_ISREG(found.st_mode) and not S_ISDIR(found.st_mode):
+        raise InputError(f"{path}: is a pipe or a device where a file is needed; copy what it gives into a file")
+    return found.st_size
+
+
+def check_size(path: Path, most: int) -> int:
+    """Refuse a file of more than ``most`` bytes, and what is no file (:func:`check_plain`).
+
+    Returns:
+        Its bytes.
 
     Raises:
         InputError: naming both sizes.
         OSError: the file cannot be looked at.
     """
-    size = path.stat().st_size
+    size = check_plain(path)
     if size > most:
         raise InputError(f"{path}: is {size / 1e6:.0f} MB long where {most / 1e6:.0f} MB are the limit")
+    return size
+
+
+def read_whole(path: Path, most: int) -> bytes:
+    """All of a file of at most ``most`` bytes.
+
+    Raises:
+        InputError: it is longer, grows while it is read, or is no file.
+        OSError: it cannot be read.
+    """
+    size = check_size(path, most)
+    with open(path, "rb") as file:
+        content = file.read(size + 1)
+    if len(content) > size:
+        raise InputError(f"{path}: is longer than it says; wait until it is written, or copy it into a file")
+    return content
 
 
 def numbers(value: Any) -> Iterator[int | float]:

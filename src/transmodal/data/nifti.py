@@ -12,7 +12,7 @@ from typing import Any
 import nibabel as nib
 from nibabel.filebasedimages import ImageFileError
 
-from transmodal.data.limits import MOST_HEADER, check_values
+from transmodal.data.limits import MOST_HEADER, check_plain, check_values
 from transmodal.errors import InputError
 
 NIFTI = (".nii", ".nii.gz")
@@ -34,6 +34,8 @@ def open_nifti(path: Path) -> Any:
     if name.endswith(NIFTI):
         image: Any = _kind(path).from_filename(path)
     elif name.endswith(_ALSO):
+        for beside in filter(Path.exists, (path.with_suffix(".hdr"), path.with_suffix(".img"))):
+            check_plain(beside)
         image = nib.load(path)
     else:
         raise ImageFileError(f"{path.suffix or 'no suffix'} is none of {', '.join(NIFTI)}")

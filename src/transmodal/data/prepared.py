@@ -27,6 +27,7 @@ from transmodal.data.files import new_folder, read_json, write_json
 from transmodal.data.grid import Grid
 from transmodal.data.intensity import IntensityFit
 from transmodal.data.layout import CaseFiles
+from transmodal.data.limits import check_plain
 from transmodal.data.names import can_be_file
 from transmodal.data.record import as_written, fields_of
 from transmodal.data.splits import Split, check_stored, fold
@@ -132,6 +133,7 @@ class PreparedCase:
     def _mapped(self, name: str, kind: type[np.generic], channels: int) -> Voxels:
         path, shape = self.file(name), (channels, *self.grid.shape)
         try:
+            check_plain(path)
             # NIfTI stores channel of a colour first, then X, Y, Z: Fortran order of (C, X, Y, Z).
             return np.memmap(path, dtype=kind, mode="r", offset=_OFFSET, shape=shape, order="F")
         except (OSError, ValueError) as problem:

@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from transmodal.data.files import write_text
+from transmodal.data.limits import MOST_TEXT, check_size
 from transmodal.errors import InputError
 
 
@@ -61,6 +62,7 @@ def read_rows(path: Path) -> list[Row]:
         InputError: missing, not such a table, or a number that is none; names the line.
     """
     try:
+        check_size(path, MOST_TEXT)
         with open(path, newline="", encoding="utf-8-sig") as file:
             lines = csv.reader(file)
             header = next(lines, [])

@@ -15,6 +15,7 @@ import nibabel as nib
 from transmodal import __version__
 from transmodal.data.claim import claimed
 from transmodal.data.files import fingerprint, is_same, read_json, write_json
+from transmodal.data.limits import check_plain
 from transmodal.data.modality import modality
 from transmodal.data.stacks import SIDECAR
 from transmodal.data.volume import made_of, read_volume, stem, write_volume
@@ -263,6 +264,7 @@ def _spelt(path: Path, root: Path | None) -> str:
 
 def _description(volume: Path) -> str:
     try:
+        check_plain(volume)
         header: Any = nib.load(volume).header
         return bytes(header["descrip"].tobytes()).rstrip(b"\0").decode(errors="replace")
     except Exception:  # Whatever else lies there, it is not a volume that we wrote.

@@ -21,7 +21,7 @@ from transmodal import progress
 from transmodal.data.bring import PrepareSettings
 from transmodal.data.files import bring_back, new_folder, read_json, write_bytes, write_json, write_text
 from transmodal.data.intensity import IntensityFit
-from transmodal.data.limits import MOST_PARAMETERS, check_size
+from transmodal.data.limits import MOST_PARAMETERS, read_whole
 from transmodal.data.sampling import Sampling
 from transmodal.data.task import Task
 from transmodal.errors import InputError
@@ -205,10 +205,7 @@ def _check_method(folder: Path, name: Any) -> None:
 
 def _checked(weights: Path, sha256: str) -> bytes:
     try:
-        if weights.exists() and not weights.is_file():
-            raise InputError(f"{weights}: is no file; copy the whole model folder")
-        check_size(weights, 8 * MOST_PARAMETERS)
-        content = weights.read_bytes()
+        content = read_whole(weights, 8 * MOST_PARAMETERS)
     except OSError as problem:
         raise InputError(
             f"{weights}: cannot be read ({problem.strerror}); copy the whole model folder"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from transmodal.data.limits import MOST_PARAMETERS, read_whole
 from transmodal.data.workers import cores
 from transmodal.errors import InputError, RecipeError
 from transmodal.inference.engine import Samples
@@ -65,7 +66,7 @@ class OnnxMethod:
         self.graph = graph
         self.facts = make(Facts, graph.facts, "model.onnx.facts")
         self.multiple = graph.multiple
-        self.threads = int(os.environ.get("OMP_NUM_THREADS") or 0) or cores()
+        self.threads = _threads()
         self._session = _session(path, graph.sha256, self.threads)
         self._given = {one.name for one in self._session.get_inputs()}
 
@@ -122,6 +123,13 @@ def _filled(values: np.ndarray, count: int) -> np.ndarray:
     return np.concatenate([values, np.repeat(values[-1:], short, axis=0)]) if short else values
 
 
+def _threads() -> int:
+    """As ``OMP_NUM_THREADS`` says, in which OpenMP takes one number a level of nesting; else a thread a core."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    asked = int(first) if first.isascii() and first.isdigit() and len(first) < 5 else 0
+    return asked or cores()
+
+
 def _session(path: Path, sha256: str, threads: int) -> Any:
     try:
         import onnxruntime
@@ -130,7 +138,7 @@ def _session(path: Path, sha256: str, threads: int) -> Any:
             f"{path}: is run by ONNX Runtime, which is not installed: pip install 'transmodal[runtime]'"
         ) from problem
     try:
-        content = path.read_bytes()
+        content = read_whole(path, 8 * MOST_PARAMETERS)
     except OSError as problem:
         raise InputError(f"{path}: cannot be read ({problem.strerror}); copy the whole model folder") from problem
     if hashlib.sha256(content).hexdigest() != sha256:

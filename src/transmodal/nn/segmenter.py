@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from transmodal.data.files import read_json
+from transmodal.data.limits import MOST_PARAMETERS, read_whole
 from transmodal.errors import InputError
 from transmodal.nn.convnd import conv
 
@@ -194,7 +195,7 @@ class Segmenter(nn.Module):
                 f"{folder}: was trained on labels = {stored}, and method.labels = {list(self.classes.labels)}; "
                 "make them the same"
             )
-        content = (folder / "weights.safetensors").read_bytes()
+        content = read_whole(folder / "weights.safetensors", 8 * MOST_PARAMETERS)
         digest = hashlib.sha256(content).hexdigest()
         if digest != digest_said:
             raise InputError(f"{folder}: its weights do not match the sha256 in model.json; copy the folder again")

@@ -11,11 +11,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from transmodal.data.limits import check_plain
 from transmodal.errors import InputError
 
 
 def digest(path: Path) -> str:
-    """The sha256 of a file."""
+    """The sha256 of a file.
+
+    Raises:
+        InputError: a pipe or a device.
+    """
+    check_plain(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from transmodal.data.files import write_bytes
+from transmodal.data.limits import check_plain
 from transmodal.errors import InputError
 from transmodal.nn.pretrained import check_as_before, frozen_networks, origins
 from transmodal.nn.tensor_file import state_digest
@@ -174,6 +175,7 @@ def _sound(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
+        check_plain(path)
         with safe_open(path, framework="pt") as file:
             about = dict(file.metadata() or {})
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from transmodal.data.files import write_text
+from transmodal.data.limits import check_plain
 from transmodal.errors import InputError
 
 
@@ -74,6 +75,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
+    check_plain(path)
     lines = path.read_text(encoding="utf-8").splitlines()
     found = []
     for number, line in enumerate(lines, start=1):
