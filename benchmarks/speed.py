@@ -5,6 +5,7 @@
 Prints Markdown for benchmarks/README.md. Times are medians; ratios are medians of the ratios within a round.
 """
 
+import os
 import shutil
 import statistics
 import subprocess
@@ -13,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import count, product
+from itertools import count, cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -73,17 +74,29 @@ def training_step(name: str, arguments: dict[str, Any], precision: str, channels
 
 
 def step_of(method: Any, precision: str, channels_last: bool, batch_size: int, size: int) -> Callable[[], Any]:
+    """A training step; every call of it has a batch of its own."""
     if channels_last:
         use_channels_last(method)
     fabric = make_fabric(TrainingSettings(precision=precision), "cpu")  # type: ignore[arg-type]
     parameters = trained_parameters(method.players())
     optimizers = {player: torch.optim.Adam(own.values()) for player, own in parameters.items()}
-    source = torch.rand(batch_size, 1, size, size)
-    if channels_last:
-        source = source.contiguous(memory_format=torch.channels_last)
     ones = torch.ones(batch_size, 1, size, size, dtype=torch.bool)
-    batch = Batch(source, ones[:, :1, 0, 0], ones, torch.zeros(batch_size, 3, 2), 2, target=source.flip(-1))
-    return lambda: play(method, [batch], optimizers, parameters, dict.fromkeys(parameters, 0.0), fabric)
+    sources = cycle(images(batch_size, size))
+
+    def step() -> None:
+        source = next(sources)
+        if channels_last:
+            source = source.contiguous(memory_format=torch.channels_last)
+        batch = Batch(source, ones[:, :1, 0, 0], ones, torch.zeros(batch_size, 3, 2), 2, target=source.flip(-1))
+        play(method, [batch], optimizers, parameters, dict.fromkeys(parameters, 0.0), fabric)
+
+    return step
+
+
+def images(batch_size: int, size: int) -> list[torch.Tensor]:
+    """Sources for every round, the same ones for everybody."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.rand(batch_size, 1, size, size, generator=generator) for _ in range(ROUNDS + 1)]
 
 
 def features() -> None:
@@ -92,6 +105,11 @@ def features() -> None:
     with tempfile.TemporaryDirectory() as folder:
         kept = registry.build("mrnet", Task(), {**default, "encoder_cache": "float16"})
         kept.encoder.remember(Path(folder))
+        for image in images(1, 256):
+            kept.features(image)
+        # Every file is then read for the first time in its process, and from the disk.
+        kept.encoder.remember(Path(folder))
+        forget(Path(folder))
         held = registry.build("mrnet", Task(), default)
         answer: list[Any] = []
 
@@ -108,6 +126,14 @@ def features() -> None:
         }
         sides = {label: step_of(method, "bf16", True, 1, 256) for label, method in methods.items()}
         table("One training step of MRNet (width 64, SAM ViT-B's neck at 512), batch 1, 256 × 256, bf16", sides)
+
+
+def forget(folder: Path) -> None:
+    """Let the system drop what it holds in memory of the files below a folder."""
+    os.sync()
+    for path in folder.rglob("*.npy"):
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def one_slice() -> None:

@@ -54,7 +54,7 @@ class FeatureCache:
         self.folder = folder / f"{about['encoder']}-{key}"
         self.shapes, self.dtype = [tuple(shape) for shape in shapes], np.dtype(precision)
         self.hits = self.misses = 0
-        self._verified, self._said = set[Path](), set[str]()
+        self._verified, self._said = set[str](), set[str]()
         write_json(self.folder / "about.json", facts)
 
     @property
@@ -114,11 +114,11 @@ class FeatureCache:
     def _read(self, path: Path) -> np.ndarray | None:
         """The values of a file, memory-mapped; None where there is none, or it is damaged."""
         try:
-            if path not in self._verified:
+            if path.stem not in self._verified:
                 content = path.read_bytes()
                 if content[-_CHECKSUM:] != _checksum(content[:-_CHECKSUM]):
                     raise ValueError("its checksum is another")
-                self._verified.add(path)
+                self._verified.add(path.stem)
             return np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
             return None
