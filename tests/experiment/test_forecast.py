@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from transmodal.errors import RecipeError
 from transmodal.experiment.forecast import of_synthesis, of_training
-from transmodal.recipe import Recipe
+from transmodal.recipe import Recipe, make_recipe
 from transmodal.reporting.toml import to_toml
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peaks are read from /proc")
@@ -62,6 +63,24 @@ def test_a_synthesis_takes_what_was_said(run: Path, cohort: Path, tmp_path: Path
     assert "the largest of 4" in said
     peak, _ = peak_of("synthesize", run, cohort, "--out", tmp_path / "made")
     assert forecast(said) == pytest.approx(peak, rel=0.25)
+
+
+def test_features_that_are_kept_are_told_and_refused_as_by_the_training(
+    table: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRANSMODAL_CACHE", str(tmp_path / "cache"))
+    method = {
+        "name": "mrnet", "width": 4, "stages": 3, "fuse_stages": [1, 2], "mask_stages": [0], "encoder": "sam_tiny",
+        "encoder_size": 32, "allow_random": True, "gan_weight": 0.0, "encoder_cache": "float32",
+    }  # fmt: skip
+    said = of_training(make_recipe({**table, "method": method, "sampling": {"size": [24, 24]}}), "cpu")
+    # Two maps of 48 channels on 2 x 2 tokens.
+    assert f"are kept: {2 * 48 * 4 * 4 / 1e6:.3g} MB of disk for each" in said
+    assert not (tmp_path / "cache").exists()
+    jitter = make_recipe({**table, "method": method, "sampling": {"size": [24, 24], "jitter": 1}})
+    with pytest.raises(RecipeError, match=r"sampling\.jitter = 1 makes a new image"):
+        of_training(jitter, "cpu")
+    assert "are kept" not in of_training(make_recipe(table), "cpu")
 
 
 def test_nothing_is_left_and_the_largest_case_is_tried(

@@ -373,6 +373,26 @@ def test_a_model_has_no_weights_of_others_and_demands_the_same_file(file, tmp_pa
         load_model(tmp_path / "model")
 
 
+def test_a_model_demands_the_random_weights_that_were_drawn(tmp_path, run, monkeypatch):
+    """They are in no file: with another way to draw them it would silently be another network."""
+    method = build()
+    unread = method.encoder.origin
+    method.encoder.load_weights()
+    model = replace(
+        load_model(run), name="mrnet", method=method.eval(), task=TASK, inference=InferenceSettings(),
+        arguments=SMALL, about={"pretrained": [method.encoder.origin]},
+        fits={"CT": IntensityFit("window", 1023.5, 2047.5, -1.0, 1.0)},
+    )  # fmt: skip
+    save_model(model, tmp_path / "model")
+    save_model(replace(model, about={"pretrained": [unread]}), tmp_path / "old")
+    load_model(tmp_path / "model")
+    drawn = torch.nn.init.trunc_normal_
+    monkeypatch.setattr(torch.nn.init, "normal_", lambda tensor, mean=0.0, std=1.0: drawn(tensor, mean, 1.5 * std))
+    load_model(tmp_path / "old")
+    with pytest.raises(InputError, match="trained with other weights"):
+        load_model(tmp_path / "model")
+
+
 def test_several_slices_and_contrasts_reach_the_encoder():
     for task, channels in ((Task(neighbours=3), 3), (Task(sources=("T1w", "T2w"), targets=("CT",)), 2)):
         method = build(task)

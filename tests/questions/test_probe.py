@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from transmodal.errors import InputError, RecipeError
-from transmodal.evaluation.table import read_rows
+from transmodal.evaluation.table import Row, read_rows
 from transmodal.experiment.run import open_run
 from transmodal.experiment.train import train
 from transmodal.inference.model import load_model
@@ -80,7 +80,10 @@ def test_the_stage_beside_a_tap_is_the_coarsest_that_is_not_coarser() -> None:
     assert encoder.tap == "tap 1 (stride 3.5)"
     alone = spectra.contents("a", Heard([[FeatureMap(noise(1, 18), 3.5)]], [maps[:2]]))[1]
     assert stage.low == alone.low
-    assert spectra.contents("a", heard(noise(1, 7), 8.0, noise(1, 64), 1.0)) == [], "too small to say anything"
+    small = heard(noise(1, 7), 8.0, noise(1, 64), 1.0)
+    assert spectra.contents("a", small) == [], "too small to say anything"
+    (said,) = spectra.left_out(small)
+    assert said.startswith("tap 1 (stride 8) has maps of 7 x 7 and is left out")
 
 
 def test_masks_that_are_alike_count_as_one_and_independent_ones_as_three() -> None:
@@ -119,8 +122,16 @@ def test_opening_masks_is_the_error_without_them(masked: Path) -> None:
         with torch.no_grad():
             return float(method.generate(x, method.features(x)).image.abs().mean())
 
+    def scored() -> list[Row]:
+        value = error()
+        both = {"up": value, "down": -value}
+        return [Row("a", "mrnet", "mask", name, "3d", changed, "1", 9) for name, changed in both.items()]
+
     plain = error()
-    rows = {(r.region, r.method): r.value for r in diversity.opened(method, "a", error, "1")}
+    found = list(diversity.opened(method, scored))
+    rows = {(r.region, r.method): r.value for r in found if r.metric == "up"}
+    assert [r.value for r in found if r.metric == "down"] == [-value for value in rows.values()]
+    assert {r.convention for r in found} == {"3d, less as it is"}
     assert len(rows) == 8
     assert error() == plain, "the masks are as they were"
     stack = method.generator.masks["stage0"]
@@ -130,7 +141,9 @@ def test_opening_masks_is_the_error_without_them(masked: Path) -> None:
     assert rows["stage0", "all opened"] != 0
 
 
-def test_the_command_on_a_run(masked: Path, tmp_path: Path) -> None:
+def test_the_command_on_a_run(masked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr("transmodal.progress.warn", warned.append)
     text = probe([str(masked)], tmp_path, slices=3, device="cpu")
     case = open_run(masked).split.test[0]
     rows = read_rows(tmp_path / "spectra.csv")
@@ -147,6 +160,14 @@ def test_the_command_on_a_run(masked: Path, tmp_path: Path) -> None:
     assert {row["step"] for row in logged} == {"2", "4", "6"}
     assert float(logged[0]["epoch"]) > 0
     assert "| stage1 | 1 |" in text
+    worth = read_rows(tmp_path / "worth.csv")
+    assert {(r.metric, r.unit) for r in worth} >= {("PSNR", "dB")}
+    mae, psnr = ({(r.region, r.method): r.value for r in worth if r.metric == name} for name in ("MAE", "PSNR"))
+    assert mae.keys() == psnr.keys()
+    assert mae["stage0", "all opened"] != 0 != psnr["stage0", "all opened"]
+    assert "What opening masks adds to PSNR (dB):" in text
+    assert [sentence[:18] for sentence in warned] == ["tap 3 (stride 8) h", "tap 4 (stride 16) "]
+    assert all(f"- {sentence}" in text for sentence in warned)
     assert (tmp_path / "probe.md").read_text() == text
     for name in ("spectra.png", "masks.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -97,16 +97,7 @@ class Loader:
             RecipeError: chance makes ever new ones; says by which setting.
         """
         sampling = self.sampling
-        for key in ("jitter", "rotate", "gamma", "drop"):
-            if getattr(sampling, key):
-                raise RecipeError(
-                    f"sampling.{key} = {getattr(sampling, key):g} makes a new image each time, so that nothing "
-                    f"computed from an image can be kept; set it to 0 (sampling.flip may stay)"
-                )
-        if self._moved:
-            raise RecipeError(
-                "sampling.misalign makes a new image each time; leave it out to keep what is computed"
-            )
+        check_repeats(sampling, self.task)
         for case in self.cases:
             self._check_window(case)
         return len(self._items) * len(sampling.axes) * (2 if 0 < sampling.flip < 1 else 1)
@@ -216,6 +207,22 @@ class Loader:
 
     def _permutation(self, epoch: int) -> Int[np.ndarray, " I"]:
         return np.random.default_rng([self.seed, epoch]).permutation(len(self._items))
+
+
+def check_repeats(sampling: Sampling, task: Task) -> None:
+    """Whether the images of an epoch come again, as they must where something computed from them is kept.
+
+    Raises:
+        RecipeError: chance makes ever new ones; says by which setting.
+    """
+    for key in ("jitter", "rotate", "gamma", "drop"):
+        if getattr(sampling, key):
+            raise RecipeError(
+                f"sampling.{key} = {getattr(sampling, key):g} makes a new image each time, so that nothing "
+                f"computed from an image can be kept; set it to 0 (sampling.flip may stay)"
+            )
+    if sampling.misalign.who(task.sources):
+        raise RecipeError("sampling.misalign makes a new image each time; leave it out to keep what is computed")
 
 
 def _items(cases: Sequence[PreparedCase], sampling: Sampling) -> Int[np.ndarray, "I 2"]:

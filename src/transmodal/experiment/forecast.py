@@ -34,11 +34,17 @@ def of_training(recipe: "Recipe", device: str = "auto") -> str:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Returns:
-        A sentence with the memory in it, and how it is known.
+        A sentence with the memory in it, and how it is known; one more where features are kept on disk.
+
+    Raises:
+        RecipeError: features are to be kept of images that never come again.
     """
     # Here and not above: what a training loads is no part of a synthesis.
+    from torch import nn
+
     from transmodal import registry
-    from transmodal.nn.pretrained import frozen_networks
+    from transmodal.data.loader import check_repeats
+    from transmodal.nn.pretrained import Remembers, frozen_networks
     from transmodal.training.cost import sample
     from transmodal.training.loop import fit, make_fabric
     from transmodal.training.seed import seed_weights
@@ -53,6 +59,11 @@ def of_training(recipe: "Recipe", device: str = "auto") -> str:
         network.load_weights()
     batch = sample(recipe.task, settings.batch_size)
     with TemporaryDirectory() as folder:
+        assert isinstance(method, nn.Module)
+        remembering = [network for network in method.to(chosen).modules() if isinstance(network, Remembers)]
+        caches = [cache for network in remembering if (cache := network.remember(Path(folder))) is not None]
+        if caches:
+            check_repeats(recipe.sampling, recipe.task)
         fit(
             method,
             lambda number: batch,
@@ -69,7 +80,9 @@ def of_training(recipe: "Recipe", device: str = "auto") -> str:
         f"{_STEPS} steps of {settings.batch_size} made-up samples of {size} and a checkpoint; the number of cases "
         "changes nothing, validating volumes of more than 200³ voxels may add to it"
     )
-    return _sentence(f"training {recipe.method}", memory.read(chosen), chosen, how)
+    kept = sum(cache.bytes_per_image for cache in caches) / 1e6
+    disk = f" Features of every slice that is seen are kept: {kept:.3g} MB of disk for each." if caches else ""
+    return _sentence(f"training {recipe.method}", memory.read(chosen), chosen, how) + disk
 
 
 def of_synthesis(

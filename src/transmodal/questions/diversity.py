@@ -1,13 +1,13 @@
 """Diversity: whether the masks of a site differ, by site, case and epoch, and what each of them is worth.
 
 MRNet (https://arxiv.org/abs/2412.03039) lays three masks on its features and does not show that they differ. A
-mask is worth what the error grows by when it alone is opened, that is, replaced by 1.
+mask is worth what the scores change by when it alone is opened, that is, replaced by 1.
 """
 
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -70,10 +70,15 @@ def logged(run: Run) -> list[Reading]:
     return found
 
 
-def opened(method: Method, case: str, error: Callable[[], float], unit: str) -> Iterator[Row]:
-    """The error with each mask of every site opened, and with all of a site, less the error as it is."""
+def opened(method: Method, scored: Callable[[], Sequence[Row]]) -> Iterator[Row]:
+    """The scores with each mask of every site opened, and with all of a site, less the scores as they are.
+
+    Args:
+        method: with masks.
+        scored: translates a case and scores it.
+    """
     assert isinstance(method, nn.Module)
-    plain = error()
+    plain = scored()
     for name, stack in method.named_modules():
         if not isinstance(stack, MaskStack):
             continue
@@ -82,10 +87,18 @@ def opened(method: Method, case: str, error: Callable[[], float], unit: str) -> 
         for label, forced in {**each, "all": frozenset(range(count))}.items():
             stack.forced = forced
             try:
-                more = error() - plain
+                changed = scored()
             finally:
                 stack.forced = frozenset()
-            yield Row(case, f"{label} {OPENED}", site, "MAE", "3d masked, less as it is", more, unit, count)
+            for now, before in zip(changed, plain, strict=True):
+                yield replace(
+                    now,
+                    method=f"{label} {OPENED}",
+                    region=site,
+                    convention=f"{now.convention}, less as it is",
+                    value=now.value - before.value,
+                    n=count,
+                )
 
 
 def lines(found: Sequence[Reading]) -> dict[str, dict[str, Line]]:
@@ -114,10 +127,11 @@ def readings_table(found: Sequence[Row]) -> str:
     return _by_site(found, shown, lambda row: row.metric)
 
 
-def worth_table(found: Sequence[Row]) -> str:
-    """Markdown: what opening masks costs, a line for every site."""
-    shown = list(dict.fromkeys(row.method for row in found))
-    return _by_site(found, shown, lambda row: row.method)
+def worth_table(found: Sequence[Row], metric: str) -> str:
+    """Markdown: what opening masks adds to a metric, a line for every site."""
+    own = [row for row in found if row.metric == metric]
+    shown = list(dict.fromkeys(row.method for row in own))
+    return _by_site(own, shown, lambda row: row.method)
 
 
 def _by_site(found: Sequence[Row], shown: Sequence[str], name: Callable[[Row], str]) -> str:

@@ -13,14 +13,12 @@ from transmodal.data.files import check_folder, write_bytes, write_text
 from transmodal.data.prepared import PreparedCase
 from transmodal.data.tile import PLANES
 from transmodal.errors import InputError, RecipeError
-from transmodal.evaluation.scale import scale_of
 from transmodal.evaluation.table import Row, write_rows
-from transmodal.experiment.judge import judge
+from transmodal.experiment.judge import judge, score_judged
 from transmodal.experiment.run import Run, open_run
 from transmodal.inference.model import load_model
 from transmodal.inference.synthesize import pick_device
 from transmodal.methods._method import Method
-from transmodal.metrics import METRICS
 from transmodal.questions import diversity, spectra
 from transmodal.questions.spectra import Content
 from transmodal.questions.taps import tapped
@@ -28,6 +26,8 @@ from transmodal.reporting.charts import bands, curves
 from transmodal.shapes import Mask
 
 UNTRAINED = ", untrained"
+SCORES = ("MAE", "PSNR")
+"""What opening masks is judged by."""
 
 
 @dataclass
@@ -39,12 +39,14 @@ class Findings:
         masks: what the masks are like.
         worth: what opening them costs.
         weights: which weights frozen networks have, run by run.
+        left: what was not measured, in sentences.
     """
 
     spectra: list[Content] = field(default_factory=list)
     masks: list[Row] = field(default_factory=list)
     worth: list[Row] = field(default_factory=list)
     weights: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
 
 
 def probe(words: Sequence[str], out: Path, *, slices: int = 8, device: str = "auto") -> str:
@@ -74,7 +76,9 @@ def probe(words: Sequence[str], out: Path, *, slices: int = 8, device: str = "au
         for name in progress.track(run.split.test, f"probing {run.folder.name}"):
             case = run.dataset.case(name)
             _look(found, method, fresh, run, case, _thinned(case, run, slices))
-    if not found.spectra and not found.masks:
+    for sentence in dict.fromkeys(found.left):
+        progress.warn(sentence)
+    if not found.spectra and not found.masks and not found.left:
         raise RecipeError(
             f"{runs[0].recipe.method} has no encoder of another network and no masks, so there is nothing to "
             "probe; give a run of mrnet"
@@ -83,17 +87,17 @@ def probe(words: Sequence[str], out: Path, *, slices: int = 8, device: str = "au
 
 
 def _look(found: Findings, method: Method, fresh: Method, run: Run, case: PreparedCase, inside: Mask) -> None:
-    error = partial(_error, run=run, case=case, inside=inside)
+    scored = partial(_scored, run=run, case=case, inside=inside)
     with tapped(method) as heard:
-        error(method)
+        scored(method)
     found.spectra += spectra.contents(case.name, heard)
+    found.left += spectra.left_out(heard)
     found.masks += diversity.readings(case.name, heard)
     if heard.masks:
-        unit = scale_of(run.recipe.data.targets[0], case.fits[run.recipe.data.targets[0]]).unit
-        found.worth += diversity.opened(method, case.name, partial(error, method), unit)
+        found.worth += diversity.opened(method, partial(scored, method))
     if heard.encoder:
         with tapped(fresh) as before:
-            error(fresh)
+            scored(fresh)
         found.spectra += spectra.contents(case.name, before, UNTRAINED)
 
 
@@ -143,11 +147,9 @@ def _thinned(case: PreparedCase, run: Run, slices: int) -> Mask:
     return np.asarray(np.moveaxis(np.moveaxis(whole, axis, 2) & kept, 2, axis))
 
 
-def _error(method: Method, run: Run, case: PreparedCase, inside: Mask) -> float:
-    """MAE of the first target, in its judged unit."""
-    judged = next(judge(method, run, case, mask=inside))
-    made, truth, mask = (torch.from_numpy(v.copy()) for v in (judged.prediction, judged.reference, inside))
-    return METRICS["MAE"](made, truth, mask)
+def _scored(method: Method, run: Run, case: PreparedCase, inside: Mask) -> list[Row]:
+    """MAE and PSNR of the first target, in its judged unit."""
+    return score_judged(next(judge(method, run, case, mask=inside)), run.recipe.method, SCORES)
 
 
 def _written(out: Path, runs: Sequence[Run], slices: int, found: Findings) -> str:
@@ -155,7 +157,7 @@ def _written(out: Path, runs: Sequence[Run], slices: int, found: Findings) -> st
         f"{runs[0].recipe.method}: {slices} slices of each of {sum(len(r.split.test) for r in runs)} test cases; "
         "means over cases, 95 % intervals. Research only."
     ]
-    parts += [f"- {sentence}" for sentence in dict.fromkeys(found.weights)]
+    parts += [f"- {sentence}" for sentence in dict.fromkeys([*found.weights, *found.left])]
     if found.spectra:
         write_rows(out / "spectra.csv", spectra.rows(found.spectra))
         labels = ("frequency / Nyquist of the grid", "Δ log amplitude")
@@ -172,10 +174,8 @@ def _written(out: Path, runs: Sequence[Run], slices: int, found: Findings) -> st
         if trained:
             write_bytes(out / "masks.png", curves(diversity.lines(trained)))
         parts += ["Masks of each site on these slices:", diversity.readings_table(found.masks)]
-        parts += [
-            f"What opening masks adds to the MAE ({found.worth[0].unit}):",
-            diversity.worth_table(found.worth),
-        ]
+        for metric, unit in {row.metric: row.unit for row in found.worth}.items():
+            parts += [f"What opening masks adds to {metric} ({unit}):", diversity.worth_table(found.worth, metric)]
     text = "\n\n".join(parts) + "\n"
     write_text(out / "probe.md", text)
     return text

@@ -48,15 +48,27 @@ class Content:
 def contents(case: str, heard: Heard, suffix: str = "") -> list[Content]:
     """Every tap, and the stage beside it; maps below 8 voxels are too small to say anything and are left out."""
     found = []
-    for number, tap in enumerate(_over_batches(heard.encoder), start=1):
+    for name, tap in _taps(heard):
         if min(tap.values.shape[2:]) < SMALLEST:
             continue
-        name = f"tap {number} (stride {tap.stride:g})"
         found.append(_content(case, ENCODER + suffix, name, tap, tap))
         stages = [s for s in _over_batches(heard.stages) if s.stride <= tap.stride * 1.001]
         if stages:
             found.append(_content(case, STAGE + suffix, name, stages[-1], tap))
     return found
+
+
+def left_out(heard: Heard) -> list[str]:
+    """The taps that are too small, in words."""
+    sizes = {name: list(tap.values.shape[2:]) for name, tap in _taps(heard)}
+    small = {name: size for name, size in sizes.items() if min(size) < SMALLEST}
+    why = f"and is left out: below {SMALLEST} voxels frequencies say nothing"
+    return [f"{name} has maps of {rows} x {columns} {why}" for name, (rows, columns) in small.items()]
+
+
+def _taps(heard: Heard) -> list[tuple[str, FeatureMap]]:
+    maps = _over_batches(heard.encoder)
+    return [(f"tap {number} (stride {tap.stride:g})", tap) for number, tap in enumerate(maps, start=1)]
 
 
 def _over_batches(batches: Sequence[Sequence[FeatureMap]]) -> list[FeatureMap]:
