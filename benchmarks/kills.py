@@ -2,10 +2,10 @@
 
     python benchmarks/kills.py [--minutes 30] [--kills 12]
 
-Each round kills prepare, train, synthesize on a folder, evaluate (with and without a passport) and benchmark by
-SIGKILL: at one of their operations on files, or at any moment by the clock, or at both, one after the other. After
-each kill every file must be whole or absent; run again, the command must end with the same files as undisturbed: a
-training with the same curve and weights, bit for bit. The first that does not ends the soak.
+Each round kills prepare, train, synthesize on a folder, export, calibrate, evaluate (with and without a passport)
+and benchmark by SIGKILL: at one of their operations on files, or at any moment by the clock, or at both, one after
+the other. After each kill every file must be whole or absent; run again, the command must end with the same files
+as undisturbed: a training with the same curve and weights, bit for bit. The first that does not ends the soak.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from transmodal.data.bring import PrepareSettings
+from transmodal.data.claim import claimed
 from transmodal.data.intensity import IntensityFit
 from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
 from transmodal.data.prepare import prepare
@@ -101,3 +103,11 @@ def test_measured_values_beyond_the_window_count_as_not_held(data: Path) -> None
     assert np.array_equal(np.isinf(found), values > 0.3 + 3e-5)
     assert np.isinf(found).any()
     assert found[np.isfinite(found)].max() <= 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
+def test_a_run_in_use_is_not_calibrated(calibrated: Path, data: Path) -> None:
+    before = (calibrated / "model" / "calibration.json").read_bytes()
+    with claimed(calibrated), pytest.raises(Refused, match="another process is working in this folder"):
+        calibrate(calibrated, data, device="cpu")
+    assert (calibrated / "model" / "calibration.json").read_bytes() == before

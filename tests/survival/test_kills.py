@@ -24,8 +24,13 @@ import torch
 from safetensors.torch import load_file
 from tally import TALLY
 
+from transmodal.data.bring import PrepareSettings
+from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
+from transmodal.data.prepare import prepare
 from transmodal.data.volume import read_volume
 from transmodal.evaluation.table import read_rows
+from transmodal.inference import export
+from transmodal.inference.graph import Written
 from transmodal.reporting.toml import to_toml
 from transmodal.training.monitor import read_log
 
@@ -35,17 +40,23 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link")
 SOAK = int(os.environ.get("TRANSMODAL_KILLS", 0))
 """Kills of each verb in a soak; 0 in the test suite, where every verb has its own number."""
-_CHANGING = ("seconds", "Seconds", "price", "about", "seconds_per_volume", "environment")
+_CHANGING = ("speed", "seconds", "Seconds", "price", "about", "seconds_per_volume", "environment")
 
 
-def _work(words: Sequence[str], place: str, at: int, limit: int, report: str) -> None:
-    """Run a command; die at its ``at``-th change below ``place``, or say how many changes it made."""
+def _work(words: Sequence[str], place: str, at: int, limit: int, report: str, graph: str) -> None:
+    """Run a command; die at its ``at``-th change below ``place``, or say how many changes it made.
+
+    With the file of a ``graph``, a model is exported as that: writing one takes many times as long as all else.
+    """
     import resource
 
     from transmodal import cli
 
     torch.set_num_threads(1)
     changes = 0
+    if graph:
+        found = Written(Path(graph).read_bytes(), 0, (), ("source",))
+        export.write_graph = lambda *given: found  # type: ignore[assignment]
 
     def watch(event: str, args: tuple[Any, ...]) -> None:
         nonlocal changes
@@ -70,7 +81,8 @@ def _work(words: Sequence[str], place: str, at: int, limit: int, report: str) ->
 def server() -> Any:
     """Processes forked from one that has imported everything and holds no thread."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["transmodal.experiment.benchmark", "transmodal.evaluation.evaluate"])
+    modules = ("experiment.benchmark", "evaluation.evaluate", "inference.export")
+    context.set_forkserver_preload([f"transmodal.{module}" for module in modules])
     return context
 
 
@@ -80,10 +92,11 @@ class Verb:
     def __init__(self, server: Any, place: Path):
         self.server, self.place = server, place
         self.report = place.parent / "report"
+        self.graph = ""
 
     def __call__(self, *words: object, at: int = 0, after: float = 120, limit: int = 0) -> int:
         """Run to the end, to the ``at``-th change, or for so many seconds."""
-        own = ([str(word) for word in words], str(self.place), at, limit, str(self.report))
+        own = ([str(word) for word in words], str(self.place), at, limit, str(self.report), self.graph)
         process = self.server.Process(target=_work, args=own)
         process.start()
         process.join(after)
@@ -224,6 +237,42 @@ def test_train(verb: Verb, game: Path) -> None:
 def test_synthesize_a_folder(verb: Verb, run: Path, cohort: Path) -> None:
     words = ("synthesize", run, cohort, "--out", verb.place / "out", "--device", "cpu")
     survive(verb, words, words, "out", kills=5, seed=3)
+
+
+@pytest.fixture(scope="module")
+def graph(run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The tiny model's."""
+    light = tmp_path_factory.mktemp("light") / "model"
+    export.export(run / "model", light)
+    return str(light / "model.onnx")
+
+
+def test_export_beside_the_weights(verb: Verb, run: Path, graph: str) -> None:
+    verb.graph = graph
+    shutil.copytree(run / "model", verb.place / "out")
+    (verb.place / "out" / "notes").mkdir()
+    words = ("export", verb.place / "out", "--onnx")
+    survive(verb, words, words, "out", kills=4, seed=6)
+
+
+def test_export_over_an_older_one(verb: Verb, run: Path, graph: str) -> None:
+    verb.graph = graph
+    out = verb.place / "out"
+    out.mkdir()
+    shutil.copy(run / "model" / "model.json", out)
+    (out / "model.onnx").write_bytes(b"an older graph")
+    words = ("export", run / "model", "--onnx", "--out", out, "--force")
+    survive(verb, words, words, "out", kills=4, seed=7)
+
+
+def test_calibrate(verb: Verb, run: Path, tmp_path: Path) -> None:
+    settings = PhantomSettings(subjects=6, size=(24, 24, 24), spacing=8.5, contrasts=("T1w", "T2w", "FA"))
+    people = write_cohort(tmp_path / "people", settings, workers=1)
+    known = tuple(f"sub-00{number}" for number in range(1, 5))
+    prepare(people, tmp_path / "prepared", PrepareSettings(exclude=known))
+    shutil.copytree(run, verb.place / "out")
+    words = ("calibrate", verb.place / "out", "--data", tmp_path / "prepared", "--device", "cpu")
+    survive(verb, words, words, "out", kills=3, seed=8)
 
 
 @pytest.mark.parametrize("words", [(), ("--passport",)])

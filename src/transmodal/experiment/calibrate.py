@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from transmodal import progress
-from transmodal.data.files import write_bytes
+from transmodal.data.claim import claimed
+from transmodal.data.files import clear_leftovers, write_bytes
 from transmodal.data.prepared import PreparedCase, PreparedDataset
 from transmodal.errors import InputError
 from transmodal.experiment.run import Run, open_run
@@ -43,12 +44,15 @@ def calibrate(
 
     Raises:
         InputError: too few people, or some that the model was trained on.
+        Refused: another process is working in the run's folder.
     """
     run = open_run(folder)
-    model = load_model(folder / "model", pick_device(device))
-    found = measured(model, _cases(run, data, part))
-    save_calibration(found, folder)
-    write_bytes(folder / "reliability.png", reliability_chart(found.reliability))
+    with claimed(folder):
+        clear_leftovers(folder)
+        model = load_model(folder / "model", pick_device(device))
+        found = measured(model, _cases(run, data, part))
+        save_calibration(found, folder)
+        write_bytes(folder / "reliability.png", reliability_chart(found.reliability))
     return (
         f"{reliability_table(found.reliability)}\n\n{found.people} people; shares up to {found.most:.3f} can be "
         "promised, as the mean over people like these."
