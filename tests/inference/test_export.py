@@ -20,7 +20,9 @@ from transmodal.inference.engine import Samples
 from transmodal.inference.files import synthesize_paths
 from transmodal.inference.graph import Written
 from transmodal.inference.model import load_model, save_model
-from transmodal.inference.onnx_engine import OnnxMethod
+from transmodal.inference.onnx_engine import Graph, OnnxMethod
+from transmodal.methods._facts import Facts
+from transmodal.schema import plain
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter warns about itself
 
@@ -40,17 +42,10 @@ sys.exit(code)
 """
 
 
-@pytest.fixture(scope="module")
-def light(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model, exported without its weights."""
-    out = tmp_path_factory.mktemp("light") / "model"
-    graph = exporting.export(run / "model", out)
+def test_an_exported_model_is_used_without_torch(run: Path, light: Path, cohort: Path, tmp_path: Path) -> None:
+    graph = load_model(light).method.graph
     assert (graph.batch, graph.size, graph.axes) == (0, (), (0, 1, 2))
     assert graph.difference < 1e-5
-    return out
-
-
-def test_an_exported_model_is_used_without_torch(run: Path, light: Path, cohort: Path, tmp_path: Path) -> None:
     assert {path.name for path in light.iterdir()} == {"README.md", "model.json", "model.onnx"}
     image = cohort / "sub-001" / "T1w.nii.gz"
     (heavy,) = synthesize_paths(run / "model", [str(image)], tmp_path / "torch" / "fa.nii.gz", engine="torch")
@@ -122,7 +117,8 @@ def test_beside_the_weights_both_engines_can_be_chosen(
 
 def test_which_engine_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
-    faster, slower = {"speed": 2.0}, {"speed": 0.8}
+    facts = plain(Facts("", "baseline"))
+    faster, slower = Graph("", facts, speed=2.0), Graph("", facts, speed=0.8)
     assert pick("auto", True, None, "auto", "fp32") == "torch"
     assert pick("auto", True, faster, "auto", "fp32") == "onnx"
     assert pick("auto", True, slower, "cpu", "fp32") == "torch"

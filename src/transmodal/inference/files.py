@@ -12,6 +12,7 @@ from transmodal.data.volume import SUFFIXES, is_series, stem
 from transmodal.data.write_stack import check_plane
 from transmodal.errors import RecipeError
 from transmodal.inference.choice import Choice, engine_of, pick
+from transmodal.inference.described import described
 from transmodal.inference.errand import Errand, Wish
 from transmodal.inference.model import WEIGHTS, Model, load_model, read_facts
 from transmodal.inference.predict import InferenceSettings
@@ -44,7 +45,7 @@ def synthesize_paths(
         mask: the head, for a single case.
         settings: ``key=value`` words for the model's ``[inference]`` table.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        engine: ``torch``, ``onnx`` for an exported graph, or ``auto`` for the faster of those that are there.
+        engine: ``torch``, ``onnx`` for an exported graph, or ``auto`` (:func:`transmodal.inference.choice.pick`).
         force: overwrite volumes that exist, and go on where the guard refuses a scan.
         stacks: planes (``axial``, ``coronal``, ``sagittal``) in which each volume is also written as a folder of
             PNG slices, ``NAME_axial``.
@@ -63,7 +64,7 @@ def synthesize_paths(
         check_plane(plane)
     folder, facts = read_facts(model)
     chosen = make(InferenceSettings, override(facts["inference"], settings), "inference")
-    picked = pick(engine, (folder / WEIGHTS).exists(), facts.get("onnx"), device, chosen.precision)
+    picked = pick(engine, (folder / WEIGHTS).exists(), described(facts).graph, device, chosen.precision)
     loaded = load_model(folder, pick_device(device) if picked == "torch" else "cpu", picked)
     loaded = replace(loaded, inference=chosen)
     wish = Wish(force, stacks, interval)
