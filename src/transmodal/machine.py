@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from transmodal.inference import arena
+
 REQUIRED = ("torch", "lightning-fabric", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "matplotlib")
 OPTIONAL = {"tensorboard": "track", "nilearn": "phantom", "onnxruntime": "runtime", "onnxscript": "export"}
 """Package → the extra that brings it."""
@@ -59,11 +61,7 @@ def free_memory(device: Any) -> float:
 
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return float(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
-    except (OSError, StopIteration):
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / 2
+    return arena.free_memory()
 
 
 class PeakMemory:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -160,6 +162,47 @@ def test_a_graph_that_answers_with_something_else(what: str, exported: Path, sca
     with pytest.raises(InputError, match=said):
         synthesize_paths(exported, [scan], tmp_path / "made.nii.gz", force=True)
     assert not (tmp_path / "made.nii.gz").exists()
+
+
+def _bomb(helper: Any, ones: int) -> list[Any]:
+    """The largest of so many ones, times the source."""
+    shape = helper.make_tensor("s", 7, [1], [ones])
+    return [
+        helper.make_node("Constant", [], ["shape"], value=shape),
+        helper.make_node("ConstantOfShape", ["shape"], ["big"], value=helper.make_tensor("v", 1, [1], [1.0])),
+        helper.make_node("ReduceMax", ["big"], ["most"], keepdims=0),
+        helper.make_node("Mul", ["source", "most"], ["target"]),
+    ]
+
+
+def test_a_graph_gets_no_more_memory_than_there_is(exported: Path, scan: str, tmp_path: Path) -> None:
+    put(exported, lambda helper: _bomb(helper, 15 * 10**11))
+    with pytest.raises(InputError, match="the memory does not hold even"):
+        synthesize_paths(exported, [scan], tmp_path / "made.nii.gz", force=True)
+
+
+WITH_LITTLE_MEMORY = """
+import sys
+from transmodal.inference import arena
+arena.free_memory = lambda: 2e9
+from transmodal.cli import run
+code = run(sys.argv[1:])
+import resource
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+sys.exit(code)
+"""
+
+
+def test_a_graph_is_held_to_the_arena(exported: Path, scan: str, tmp_path: Path) -> None:
+    """6 GB that the machine may well have; in a process of its own, for the arena is made once."""
+    put(exported, lambda helper: _bomb(helper, 15 * 10**8))
+    words = ["synthesize", str(exported), scan, "--out", str(tmp_path / "made.nii.gz"), "--force"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_LITTLE_MEMORY, *words], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, "the memory does not hold even" in done.stderr) == (3, True), done.stderr
+    assert "onnxruntime:" not in done.stderr
+    assert int(done.stdout.split()[-1]) * 1024 < 2e9
 
 
 @pytest.mark.parametrize("asked", [{"shape": [600, 600, 600]}, {"spacing": 0.3}])

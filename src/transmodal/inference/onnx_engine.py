@@ -13,6 +13,7 @@ from jaxtyping import Float32
 from transmodal.data.limits import MOST_PARAMETERS, read_whole
 from transmodal.data.workers import cores
 from transmodal.errors import InputError, RecipeError
+from transmodal.inference.arena import bound
 from transmodal.inference.engine import Samples
 from transmodal.inference.thrift import is_out_of_memory
 from transmodal.methods._facts import Facts
@@ -173,7 +174,8 @@ def _session(path: Path, sha256: str, threads: int) -> Any:
         raise InputError(f"{path}: does not match the sha256 in model.json; the file is damaged, copy it again")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # What fails is raised as well, and said once.
+    bound(options)
     # A graph may name files that hold its weights. Ours do not: none is opened, there is no such folder.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path / "nowhere"))
     try:
