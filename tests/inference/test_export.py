@@ -1,6 +1,7 @@
 """An exported model: the same volumes, the same sidecars, and no torch; a wrong graph is never handed over."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,24 @@ def test_an_exported_model_is_used_without_torch(run: Path, light: Path, cohort:
         del sidecar["Seconds"]
     np.testing.assert_allclose(*(s.pop("ValueRange") for s in sidecars), atol=1e-3)
     assert sidecars[0] == sidecars[1]
+
+
+def test_a_forecast_and_the_doctor_need_no_torch(light: Path, cohort: Path, tmp_path: Path) -> None:
+    for scans in (cohort / "sub-001" / "T1w.nii.gz", cohort):
+        words = ["synthesize", str(light), str(scans), "--out", str(tmp_path / "made"), "--dry-run"]
+        command = [sys.executable, "-c", WITHOUT_TORCH, *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        found = re.search(r"synthesis takes about ([\d.]+) GB of memory", done.stdout)
+        assert found, done.stdout
+        assert 0.05 < float(found[1]) < 2
+        assert not (tmp_path / "made").exists()
+    for words in (["doctor"], ["doctor", "--json"]):
+        command = [sys.executable, "-c", WITHOUT_TORCH, *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert "exported models can be used, and nothing can be trained" in done.stdout
+        assert "threads" not in done.stdout
 
 
 def test_a_graph_that_answers_otherwise_is_not_handed_over(

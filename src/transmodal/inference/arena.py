@@ -1,8 +1,8 @@
 """Arena: the memory that ONNX Runtime may take in this process, whatever a graph asks for.
 
 A graph of 250 bytes can ask for terabytes, by operators that honest graphs have as well, and Linux promises them.
-All sessions share one arena, which is smaller than what is free when the first one is made: a graph that wants more
-is given fewer and smaller tiles (:mod:`.thrift`), and then refused. The process is not killed.
+All sessions share one arena, which is smaller than what is free when the first one is made: a graph that wants
+more is given fewer and smaller tiles (:mod:`.thrift`), and then refused. The process is not killed.
 """
 
 import os
