@@ -1,5 +1,6 @@
 """A tiny phantom dataset that is made once, and a tiny run on it."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from transmodal.data.bring import PrepareSettings
 from transmodal.data.phantom.cohort import PhantomSettings, write_cohort
 from transmodal.data.prepare import prepare
 from transmodal.experiment.train import train
+from transmodal.inference.export import export
 from transmodal.recipe import Recipe, make_recipe
 
 # One thread: the tests are small, and two threads wait for each other on a busy machine.
@@ -63,6 +65,16 @@ def run(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run of it."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
     train(recipe, out, device="cpu")
+    return out
+
+
+@pytest.fixture(scope="session")
+def light(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its model, exported without the weights."""
+    out = tmp_path_factory.mktemp("light") / "model"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns about itself
+        export(run / "model", out)
     return out
 
 

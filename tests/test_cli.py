@@ -160,6 +160,8 @@ def test_doctor(call: Run) -> None:
     code, out, _ = call("doctor", "--json")
     assert code == 0
     assert json.loads(out)["versions"]["torch"]
+    assert json.loads(out)["threads"] >= 1
+    assert "PyTorch is not installed" not in out
     assert call("doctor")[0] == 0
 
 

@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from transmodal.inference import arena
+
 REQUIRED = ("torch", "lightning-fabric", "numpy", "scipy", "nibabel", "SimpleITK", "safetensors", "matplotlib")
 OPTIONAL = {"tensorboard": "track", "nilearn": "phantom", "onnxruntime": "runtime", "onnxscript": "export"}
 """Package → the extra that brings it."""
@@ -54,38 +56,38 @@ def spoken(device: Any) -> str:
 
 
 def free_memory(device: Any) -> float:
-    """Bytes that are free on a torch device, or in this machine for the processor."""
-    import torch
+    """Bytes that are free on a torch device, or in this machine for the processor (or None)."""
+    if _is_cuda(device):
+        import torch
 
-    if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return float(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
-    except (OSError, StopIteration):
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / 2
+    return arena.free_memory()
 
 
 class PeakMemory:
     """The most memory that this process has held since this was made, in bytes.
 
     Linux forgets an earlier peak on request; elsewhere the peak of the whole process is given.
+
+    Args:
+        device: of torch; None for what is computed without it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: Any) -> None:
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
-        import torch
+        self.device = device
+        if _is_cuda(device):
+            import torch
 
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.reset_peak_memory_stats(device)
 
-    def read(self, device: Any) -> int:
+    def read(self) -> int:
         """Resident memory of the process, or what torch has taken of a CUDA device."""
-        import torch
+        if _is_cuda(self.device):
+            import torch
 
-        if device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(device))
+            return int(torch.cuda.max_memory_allocated(self.device))
         try:
             lines = Path("/proc/self/status").read_text().splitlines()
             return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
@@ -94,6 +96,10 @@ class PeakMemory:
 
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _is_cuda(device: Any) -> bool:
+    return device is not None and device.type == "cuda"
 
 
 def _processor() -> str:
@@ -123,18 +129,19 @@ def _commit() -> str | None:
 
 
 def doctor() -> dict[str, Any]:
-    """Facts about this machine, and advice in sentences."""
-    import torch
-
-    from transmodal.training.settings import TrainingSettings
-
+    """Facts about this machine, and advice in sentences; what is of PyTorch only where that is installed."""
     found = versions()
     pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     memory = pages * page / 2**30
     free = shutil.disk_usage(tempfile.gettempdir()).free / 2**30
-    cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    torch = _torch_facts()
     advice = [f"{p} is not installed: pip install 'transmodal[{OPTIONAL[p]}]'" for p in OPTIONAL if p not in found]
-    if not cuda:
+    if not torch:
+        advice.append(
+            "PyTorch is not installed: exported models can be used, and nothing can be trained; for that: "
+            "pip install 'transmodal[train]'"
+        )
+    elif not torch["cuda_devices"]:
         advice.append("no CUDA device: training runs on the processor; the GPU build is `make setup TORCH=auto`")
     if memory < 4:
         advice.append(f"{memory:.1f} GiB of memory: use small batches and a sampling.size of 128 or less")
@@ -144,13 +151,26 @@ def doctor() -> dict[str, Any]:
         "platform": platform.platform(),
         "executable": sys.executable,
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
         "memory_gib": round(memory, 1),
         "free_disk_gib": round(free, 1),
-        "cuda_devices": cuda,
-        "precision_auto": TrainingSettings().resolved_precision,
+        **torch,
         "versions": found,
         "advice": advice,
+    }
+
+
+def _torch_facts() -> dict[str, Any]:
+    """Empty where PyTorch is not installed."""
+    try:
+        import torch
+
+        from transmodal.training.settings import TrainingSettings
+    except ImportError:
+        return {}
+    return {
+        "threads": torch.get_num_threads(),
+        "cuda_devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "precision_auto": TrainingSettings().resolved_precision,
     }
 
 

@@ -38,7 +38,7 @@ def make(constructor: Callable[..., Made], table: Mapping[str, Any], where: str,
     filled = {key: coerce(value, known[key].annotation, f"{where}.{key}") for key, value in table.items()}
     missing = [k for k, p in known.items() if p.default is inspect.Parameter.empty and k not in filled]
     if missing:
-        raise RecipeError(f"{where}.{missing[0]}: this key has no default; add it to the recipe")
+        raise RecipeError(f"{where}.{missing[0]}: this key has no default; it must be there")
     return constructor(*given, **filled)
 
 

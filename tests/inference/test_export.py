@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,9 @@ from transmodal.inference.engine import Samples
 from transmodal.inference.files import synthesize_paths
 from transmodal.inference.graph import Written
 from transmodal.inference.model import load_model, save_model
-from transmodal.inference.onnx_engine import OnnxMethod
+from transmodal.inference.onnx_engine import Graph, OnnxMethod
+from transmodal.methods._facts import Facts
+from transmodal.schema import plain
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter warns about itself
 
@@ -42,17 +45,10 @@ sys.exit(code)
 """
 
 
-@pytest.fixture(scope="module")
-def light(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model, exported without its weights."""
-    out = tmp_path_factory.mktemp("light") / "model"
-    graph = exporting.export(run / "model", out)
+def test_an_exported_model_is_used_without_torch(run: Path, light: Path, cohort: Path, tmp_path: Path) -> None:
+    graph = load_model(light).method.graph
     assert (graph.batch, graph.size, graph.axes) == (0, (), (0, 1, 2))
     assert graph.difference < 1e-5
-    return out
-
-
-def test_an_exported_model_is_used_without_torch(run: Path, light: Path, cohort: Path, tmp_path: Path) -> None:
     assert {path.name for path in light.iterdir()} == {"README.md", "model.json", "model.onnx"}
     image = cohort / "sub-001" / "T1w.nii.gz"
     (heavy,) = synthesize_paths(run / "model", [str(image)], tmp_path / "torch" / "fa.nii.gz", engine="torch")
@@ -74,6 +70,24 @@ def test_an_exported_model_is_used_without_torch(run: Path, light: Path, cohort:
         del sidecar["Seconds"]
     np.testing.assert_allclose(*(s.pop("ValueRange") for s in sidecars), atol=1e-3)
     assert sidecars[0] == sidecars[1]
+
+
+def test_a_forecast_and_the_doctor_need_no_torch(light: Path, cohort: Path, tmp_path: Path) -> None:
+    for scans in (cohort / "sub-001" / "T1w.nii.gz", cohort):
+        words = ["synthesize", str(light), str(scans), "--out", str(tmp_path / "made"), "--dry-run"]
+        command = [sys.executable, "-c", WITHOUT_TORCH, *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        found = re.search(r"synthesis takes about ([\d.]+) GB of memory", done.stdout)
+        assert found, done.stdout
+        assert 0.05 < float(found[1]) < 2
+        assert not (tmp_path / "made").exists()
+    for words in (["doctor"], ["doctor", "--json"]):
+        command = [sys.executable, "-c", WITHOUT_TORCH, *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert "exported models can be used, and nothing can be trained" in done.stdout
+        assert "threads" not in done.stdout
 
 
 def test_a_graph_that_answers_otherwise_is_not_handed_over(
@@ -192,7 +206,8 @@ def test_a_model_that_was_about_to_be_replaced_is_found(run: Path, tmp_path: Pat
 
 def test_which_engine_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
-    faster, slower = {"speed": 2.0}, {"speed": 0.8}
+    facts = plain(Facts("", "baseline"))
+    faster, slower = Graph("", facts, speed=2.0), Graph("", facts, speed=0.8)
     assert pick("auto", True, None, "auto", "fp32") == "torch"
     assert pick("auto", True, faster, "auto", "fp32") == "onnx"
     assert pick("auto", True, slower, "cpu", "fp32") == "torch"

@@ -116,7 +116,7 @@ class Synthesize:
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     engine: Literal["auto", "torch", "onnx"] = "auto"
-    """PyTorch, or ONNX Runtime for an exported model; auto takes the faster of those that are there."""
+    """torch, or onnx for an exported model; auto takes the one that was faster at export, torch with a GPU."""
     force: bool = False
     """Overwrite files that exist; and go on with a scan unlike those that the model was trained on."""
     interval: float = 0.0

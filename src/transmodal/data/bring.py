@@ -31,6 +31,8 @@ from transmodal.shapes import Mask
 
 MASKS = ("auto", "given", "foreground", "labels", "nonzero")
 REGIONS = ("foreground", "mask")
+_PLENTY, _GROWTH = 2**24, 64
+"""Voxels that every scan may be brought to, and how many a larger one may have for each of its own."""
 _MOST = 0.9
 """An image that covers less of the mask than this is worth a warning."""
 
@@ -189,6 +191,7 @@ def bring(
     own_x, own_y, own_z = reference.grid.spacing
     x, y, z = settings.spacings
     grid = reference.grid.with_spacing((x or own_x, y or own_y, z or own_z)) if any((x, y, z)) else reference.grid
+    _check_growth(reference, settings.shape or grid.shape)
     kind = _mask_kind(reference, settings, mask is not None, labels is not None, allow_missing)
     where = _mask(kind, reference, grid, mask, labels, next((own[n] for n in own if turned[n] is reference), None))
     if settings.crop_margin >= 0:
@@ -254,6 +257,16 @@ def _check_overlap(reference: Volume, image: Volume, least: float, registered: b
         raise InputError(
             f"{image.name}: shares only {shared:.0%} of its field of view with {reference.name} {how}, or lower "
             "data.prepare.min_overlap"
+        )
+
+
+def _check_growth(reference: Volume, shape: tuple[int, ...]) -> None:
+    """Refuse many voxels out of few: nobody trains on such, and a model's settings may have been changed."""
+    before, after = prod(reference.grid.shape), prod(shape)
+    if after > max(_PLENTY, _GROWTH * before):
+        raise InputError(
+            f"{reference.name}: data.prepare.spacing or shape would make {after / before:.0f} voxels of each; "
+            "give larger spacing or a smaller shape, or copy the model again"
         )
 
 

@@ -16,6 +16,8 @@ from transmodal.errors import InputError
 
 MOST_VALUES = 2**30
 """Voxels × channels of one volume: 1024 × 1024 × 1024, 4 GiB as float32."""
+MOST_TILE = 2**27
+"""Voxels × channels of one tile of a model: 512 × 512 × 512."""
 MOST_HEADER = 2**24
 """Bytes before the voxels of a NIfTI file."""
 MOST_PARAMETERS, MOST_TENSORS = 2**30, 20_000

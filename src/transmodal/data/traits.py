@@ -31,6 +31,11 @@ _LEVEL_PERCENTILES = (5, 10, 25, 50, 75, 90, 95)
 _EDGES = (0.0, 0.06, 0.12, 0.2, 0.35, 0.6)
 """Of the layers from the surface (0) to the deepest point (1) of the foreground."""
 _CORE, _PARTS, _FEW = 0.35, 6, 6
+NUMBERS = {
+    "core": len(_CORE_PERCENTILES), "levels": len(_LEVEL_PERCENTILES), "depths": 3 * len(_EDGES), "texture": 2,
+    "detail": 3, "outline": 3 * _PARTS, "profile": 3 * _PARTS, "size": 3,
+}  # fmt: skip
+"""Group → how many numbers it has."""
 _LAYERS = 8
 """Looked at together: what fits into a processor's cache takes a third of the time."""
 _FAR = 6.0

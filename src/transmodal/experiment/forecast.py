@@ -14,8 +14,7 @@ from transmodal.data.layout import CaseFiles, find_cases
 from transmodal.data.volume import made_of
 from transmodal.errors import InputError
 from transmodal.inference.choice import Choice
-from transmodal.inference.files import is_batch, synthesize_paths
-from transmodal.inference.model import load_model, read_facts
+from transmodal.inference.files import is_batch, plan_for, synthesize_paths
 from transmodal.inference.synthesize import pick_device
 from transmodal.machine import PeakMemory, free_memory
 
@@ -50,7 +49,7 @@ def of_training(recipe: "Recipe", device: str = "auto") -> str:
     from transmodal.training.seed import seed_weights
 
     chosen = pick_device(device)
-    memory = PeakMemory()
+    memory = PeakMemory(chosen)
     settings = replace(recipe.training, steps=_STEPS, validate_every=0, minutes=0.0)
     fabric = make_fabric(settings, chosen.type)
     seed_weights(settings.seed)
@@ -82,7 +81,7 @@ def of_training(recipe: "Recipe", device: str = "auto") -> str:
     )
     kept = sum(cache.bytes_per_image for cache in caches) / 1e6
     disk = f" Features of every slice that is seen are kept: {kept:.3g} MB of disk for each." if caches else ""
-    return _sentence(f"training {recipe.method}", memory.read(chosen), chosen, how) + disk
+    return _sentence(f"training {recipe.method}", memory.read(), chosen, how) + disk
 
 
 def of_synthesis(
@@ -104,8 +103,9 @@ def of_synthesis(
         InputError: no case has the model's sources.
     """
     words, name, count = list(images), "the case", 1
+    plan = plan_for(model, settings, device, engine)
     if is_batch(images):
-        task = load_model(read_facts(model)[0], "cpu", engine).task
+        task = plan.known.task
         cases = find_cases(Path(images[0]))
         count = len(cases)
         known = [case for case in cases if set(case.images) & set(task.sources)]
@@ -114,15 +114,15 @@ def of_synthesis(
         largest = max(known, key=lambda case: _bytes(case, task.sources))
         name, mask = largest.name, largest.mask
         words = [f"{source}={largest.images[source]}" for source in task.sources if source in largest.images]
-    chosen = pick_device(device)
-    memory = PeakMemory()
+    chosen = plan.device
+    memory = PeakMemory(chosen)
     with TemporaryDirectory() as folder:
         synthesize_paths(
             model, words, Path(folder), mask=mask, settings=settings, device=device, engine=engine, force=True,
             interval=interval,
         )  # fmt: skip
     how = f"{name}, the largest of {count}, was made and thrown away; they are made one after the other"
-    return _sentence("synthesis", memory.read(chosen), chosen, how)
+    return _sentence("synthesis", memory.read(), chosen, how)
 
 
 def _bytes(case: CaseFiles, sources: Sequence[str]) -> int:

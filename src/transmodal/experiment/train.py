@@ -81,13 +81,13 @@ def _train(
     wait(fabric)
     if not fabric.is_global_zero:
         run = open_run(out)
-    memory = PeakMemory()
+    memory = PeakMemory(chosen)
     learn(run, fabric, resume=resume)
     if not fabric.is_global_zero:
         # A site may end all processes some time after the first has ended.
         wait(fabric)
         return ""
-    table = _final(run, chosen, memory.read(chosen))
+    table = _final(run, chosen, memory.read())
     wait(fabric)
     return table
 

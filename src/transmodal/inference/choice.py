@@ -1,17 +1,17 @@
-"""Choice: which engine computes for a model's folder on this machine. Only the one that is used is loaded."""
+"""Choice: which engine computes for a model's folder. Only the one that is used is loaded."""
 
 import shutil
-from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Literal
 
 from transmodal.errors import RecipeError
 from transmodal.inference.engine import Exported, Precision, Run, Translator
+from transmodal.inference.onnx_engine import Graph
 
 Name = Literal["torch", "onnx"]
 Choice = Literal["auto", "torch", "onnx"]
-"""Which engine; ``auto`` takes the fastest that gives the same numbers on this machine."""
+"""Which engine; ``auto`` as :func:`pick` says."""
 
 
 def runner(method: Translator, precision: Precision) -> Run:
@@ -29,18 +29,17 @@ def engine_of(method: Translator) -> str:
     return f"{name} {version(package)}"
 
 
-def pick(
-    wanted: Choice, weights: bool, graph: Mapping[str, Any] | None, device: str, precision: Precision
-) -> Name:
-    """The engine for a model's folder on this machine.
+def pick(wanted: Choice, weights: bool, graph: Graph | None, device: str, precision: Precision) -> Name:
+    """The engine for a model's folder.
 
-    The graph is taken where there is no GPU and export found it to be faster; what it answers differs from PyTorch
-    by no more than export allowed, whereas bfloat16 is for the user to ask for.
+    By itself it takes the graph where there is no GPU here and the graph was the faster one when it was exported,
+    on the machine that exported it: nothing is timed here. What it answers differs from PyTorch by no more than
+    export allowed, whereas bfloat16 is for the user to ask for.
 
     Args:
         wanted: what the user said.
         weights: whether the folder holds weights.
-        graph: the ``onnx`` table of ``model.json``, if there is one.
+        graph: what ``model.json`` says of the graph, if there is one.
         device: what the user said: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         precision: of the networks.
 
@@ -58,6 +57,6 @@ def pick(
         raise RecipeError(f"{only_torch}: an exported graph runs in fp32 on the processor; use the weights")
     if wanted == "onnx" or not weights or find_spec("torch") is None:
         return "onnx"
-    faster = graph.get("speed", 0.0) > 1 and find_spec("onnxruntime") is not None
+    faster = graph.speed > 1 and find_spec("onnxruntime") is not None
     gpu = device == "auto" and shutil.which("nvidia-smi") is not None
     return "onnx" if faster and not only_torch and not gpu else "torch"

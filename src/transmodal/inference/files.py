@@ -4,14 +4,16 @@ One case is an :mod:`.errand`, a folder of them a :mod:`.round`.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from transmodal import progress
 from transmodal.data.volume import SUFFIXES, is_series, stem
 from transmodal.data.write_stack import check_plane
 from transmodal.errors import RecipeError
-from transmodal.inference.choice import Choice, engine_of, pick
+from transmodal.inference.choice import Choice, Name, engine_of, pick
+from transmodal.inference.described import Described, described
 from transmodal.inference.errand import Errand, Wish
 from transmodal.inference.model import WEIGHTS, Model, load_model, read_facts
 from transmodal.inference.predict import InferenceSettings
@@ -44,7 +46,7 @@ def synthesize_paths(
         mask: the head, for a single case.
         settings: ``key=value`` words for the model's ``[inference]`` table.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        engine: ``torch``, ``onnx`` for an exported graph, or ``auto`` for the faster of those that are there.
+        engine: ``torch``, ``onnx`` for an exported graph, or ``auto`` (:func:`transmodal.inference.choice.pick`).
         force: overwrite volumes that exist, and go on where the guard refuses a scan.
         stacks: planes (``axial``, ``coronal``, ``sagittal``) in which each volume is also written as a folder of
             PNG slices, ``NAME_axial``.
@@ -61,25 +63,56 @@ def synthesize_paths(
     """
     for plane in stacks:
         check_plane(plane)
-    folder, facts = read_facts(model)
-    chosen = make(InferenceSettings, override(facts["inference"], settings), "inference")
-    picked = pick(engine, (folder / WEIGHTS).exists(), facts.get("onnx"), device, chosen.precision)
-    loaded = load_model(folder, pick_device(device) if picked == "torch" else "cpu", picked)
-    loaded = replace(loaded, inference=chosen)
+    plan = plan_for(model, settings, device, engine)
+    loaded = load_model(plan.folder, plan.device or "cpu", plan.engine)
+    loaded = replace(loaded, inference=plan.settings)
     wish = Wish(force, stacks, interval)
     if interval:
         check_interval(loaded, interval)
-    progress.say(f"computed by {engine_of(loaded.method)}, {chosen.precision}")
+    progress.say(f"computed by {engine_of(loaded.method)}, {plan.settings.precision}")
     if is_batch(images):
         if mask is not None:
             raise RecipeError("--mask goes with a single case; for a batch add a mask column or mask files to it")
         if out.name.endswith(SUFFIXES) or out.is_file():
             raise RecipeError(f"--out {out}: a batch is written into a folder; give a folder's name")
-        source = Source(folder, loaded.sha256, device, picked, chosen)
+        source = Source(plan.folder, loaded.sha256, device, plan.engine, plan.settings)
         return go_round(loaded, source, Path(images[0]), out, wish, scheduler)
     if scheduler:
         raise RecipeError("--scheduler is for a folder or a table of cases; leave it out for a single case")
     return Errand(loaded, assign(loaded, images), mask, _targets(loaded, images, out), wish).run()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model's folder will be used.
+
+    Attributes:
+        folder: with ``model.json``.
+        known: what that says.
+        settings: the ``[inference]`` table with the user's words over it.
+        engine: which one computes.
+        device: of torch; None for the other engine, which is used without it.
+    """
+
+    folder: Path
+    known: Described
+    settings: InferenceSettings
+    engine: Name
+    device: Any
+
+
+def plan_for(model: Path | str, settings: Sequence[str], device: str, engine: Choice) -> Plan:
+    """How ``model`` will be used, before anything is loaded; arguments as of :func:`synthesize_paths`.
+
+    Raises:
+        InputError: no model there, or a damaged one.
+        RecipeError: settings, a device or an engine that do not go with it.
+    """
+    folder, facts = read_facts(model)
+    known = described(facts)
+    chosen = make(InferenceSettings, override(facts["inference"], settings), "inference")
+    picked = pick(engine, (folder / WEIGHTS).exists(), known.graph, device, chosen.precision)
+    return Plan(folder, known, chosen, picked, pick_device(device) if picked == "torch" else None)
 
 
 def is_batch(images: Sequence[str]) -> bool:

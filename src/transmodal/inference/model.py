@@ -22,21 +22,24 @@ from transmodal.data.bring import PrepareSettings
 from transmodal.data.files import bring_back, new_folder, read_json, write_bytes, write_json, write_text
 from transmodal.data.intensity import IntensityFit
 from transmodal.data.limits import MOST_PARAMETERS, read_whole
+from transmodal.data.record import as_written
 from transmodal.data.sampling import Sampling
 from transmodal.data.task import Task
-from transmodal.errors import InputError
+from transmodal.errors import InputError, RecipeError
 from transmodal.inference.card import opening
 from transmodal.inference.choice import Choice
 from transmodal.inference.conformal import Calibration
-from transmodal.inference.onnx_engine import GRAPH, Graph, OnnxMethod
+from transmodal.inference.described import described
+from transmodal.inference.onnx_engine import GRAPH, OnnxMethod
 from transmodal.inference.predict import InferenceSettings, Translation
 from transmodal.inference.profile import Profile
-from transmodal.schema import make, plain
+from transmodal.schema import plain
 
 FORMAT = "transmodal-model-1"
 WEIGHTS = "weights.safetensors"
 TRUSTED = "TRANSMODAL_METHODS"
 """Environment variable: the packages, besides this one, whose methods a model may name."""
+_REMEDY = "copy the model again"
 _PICKLES = (".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".h5", ".npz", ".joblib")
 
 
@@ -116,46 +119,40 @@ def load_model(path: Path | str, device: Any = "cpu", engine: Choice = "auto") -
         path: the folder, or a run's folder that holds ``model/``.
         device: where the networks go, a torch device or its name.
         engine: ``torch`` for the networks, ``onnx`` for the exported graph; ``auto`` for the networks where their
-            weights are there.
+            weights are there, else for the graph. ``transmodal synthesize --engine auto`` may take the graph of a
+            folder that holds both (:func:`transmodal.inference.choice.pick`).
 
     Raises:
         InputError: no model there, a pickle, a damaged or foreign file, weights that do not fit.
+        RecipeError: ``onnx`` for a folder without a graph, or ONNX Runtime is not installed.
     """
     folder, facts = read_facts(path)
-    try:
-        return _model(folder, facts, device, engine)
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as problem:
-        raise InputError(
-            f"{folder}/model.json: does not describe a model ({type(problem).__name__}: {problem}); it was "
-            "changed or damaged, copy the model again"
-        ) from problem
-
-
-def _model(folder: Path, facts: Mapping[str, Any], device: Any, engine: Choice) -> Model:
-    task = make(Task, facts["task"], "model.task")
-    if set(facts["fits"]) != set(task.targets):
-        raise ValueError(f"it has the scale of {sorted(facts['fits'])} and makes {sorted(task.targets)}")
+    known = described(facts)
     weights = folder / WEIGHTS
-    if engine == "onnx" or (engine == "auto" and not weights.exists() and "onnx" in facts):
-        method: Any = OnnxMethod(folder / GRAPH, make(Graph, facts.get("onnx", {}), "model.onnx"))
+    if engine == "onnx" or (engine == "auto" and not weights.exists() and known.graph is not None):
+        if known.graph is None:
+            raise RecipeError(f"engine onnx: {folder} holds no graph; first: transmodal export MODEL --onnx")
+        method: Any = OnnxMethod(folder / GRAPH, known.graph)
     else:
         from transmodal.inference.weights import unpacked
 
-        method = unpacked(facts, task, _checked(weights, facts["sha256"]), weights, device)
+        content = _checked(weights, known.sha256)
+        with as_written(folder / "model.json", _REMEDY):
+            method = unpacked(facts, known.task, content, weights, device)
     return Model(
-        name=facts["method"],
+        name=known.name,
         method=method,
-        arguments=facts["arguments"],
-        task=task,
-        sampling=make(Sampling, facts["sampling"], "model.sampling"),
-        prepare=make(PrepareSettings, facts["prepare"], "model.prepare"),
-        inference=make(InferenceSettings, facts["inference"], "model.inference"),
-        fits={name: IntensityFit.from_dict(fit) for name, fit in facts["fits"].items()},
-        spacing=tuple(facts["spacing_mm"]),
-        sha256=facts["sha256"],
-        profiles={name: Profile.from_dict(one) for name, one in facts.get("profiles", {}).items()},
-        calibration=_calibration(folder / "calibration.json", facts["sha256"]),
-        about=facts["about"],
+        arguments=known.arguments,
+        task=known.task,
+        sampling=known.sampling,
+        prepare=known.prepare,
+        inference=known.inference,
+        fits=known.fits,
+        spacing=known.spacing,
+        sha256=known.sha256,
+        profiles=known.profiles,
+        calibration=_calibration(folder / "calibration.json", known.sha256),
+        about=known.about,
     )
 
 
@@ -168,7 +165,8 @@ def _calibration(path: Path, digest: str) -> Calibration | None:
     """None where there is none, or where it is of other weights."""
     if not path.exists():
         return None
-    found = Calibration.from_dict(read_json(path), str(path))
+    with as_written(path, "run transmodal calibrate again"):
+        found = Calibration.from_dict(read_json(path), str(path))
     if found.sha256 != digest:
         progress.warn(f"{path}: was made for other weights and is not used; run transmodal calibrate again")
         return None
@@ -178,8 +176,10 @@ def _calibration(path: Path, digest: str) -> Calibration | None:
 def read_facts(path: Path | str) -> tuple[Path, dict[str, Any]]:
     """The folder of a model and what its ``model.json`` says, before anything is loaded.
 
+    All of it is checked (:func:`transmodal.inference.described.described`).
+
     Raises:
-        InputError: no model there, or one of another format.
+        InputError: no model there, one of another format, or one that was damaged.
     """
     folder = _find(Path(path))
     facts = read_json(folder / "model.json")
@@ -188,6 +188,8 @@ def read_facts(path: Path | str) -> tuple[Path, dict[str, Any]]:
             f"{folder}/model.json: is not of format {FORMAT}; it was made by another program or version"
         )
     _check_method(folder, facts.get("method"))
+    with as_written(folder / "model.json", _REMEDY):
+        described(facts)
     return folder, facts
 
 

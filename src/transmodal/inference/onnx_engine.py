@@ -13,12 +13,15 @@ from jaxtyping import Float32
 from transmodal.data.limits import MOST_PARAMETERS, read_whole
 from transmodal.data.workers import cores
 from transmodal.errors import InputError, RecipeError
+from transmodal.inference.arena import bound
 from transmodal.inference.engine import Samples
 from transmodal.inference.thrift import is_out_of_memory
 from transmodal.methods._facts import Facts
 from transmodal.schema import make
 
 GRAPH = "model.onnx"
+_MOST_BATCH, _MOST_EDGE = 64, 4096
+"""Tiles that a graph may insist on, for as many are made up where there are fewer; voxels along its edge."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ class Graph:
         difference: the largest to PyTorch on whole volumes, as a share of the target's range.
         checked: what those volumes were.
         speed: how many times as fast as PyTorch it was where it was exported.
+
+    Raises:
+        RecipeError: facts that are none, or a number that no export writes.
     """
 
     sha256: str
@@ -48,6 +54,17 @@ class Graph:
     difference: float = 0.0
     checked: tuple[str, ...] = ()
     speed: float = 1.0
+
+    def __post_init__(self) -> None:
+        make(Facts, self.facts, "model.onnx.facts")
+        if not 1 <= self.multiple <= _MOST_EDGE:
+            raise RecipeError(f"model.onnx.multiple = {self.multiple}: 1 to {_MOST_EDGE} are known")
+        if not 0 <= self.batch <= _MOST_BATCH:
+            raise RecipeError(f"model.onnx.batch = {self.batch}: 0 to {_MOST_BATCH} are known")
+        if not set(self.axes) <= {0, 1, 2}:
+            raise RecipeError(f"model.onnx.axes = {list(self.axes)}: a volume has the axes 0, 1 and 2")
+        if len(self.size) not in (0, 2, 3) or not all(1 <= n <= _MOST_EDGE for n in self.size):
+            raise RecipeError(f"model.onnx.size = {list(self.size)}: give two or three up to {_MOST_EDGE}")
 
 
 class OnnxMethod:
@@ -79,6 +96,7 @@ class OnnxMethod:
 
         Raises:
             RecipeError: an axis or a size that the graph was not made for.
+            InputError: it cannot be computed, or answers with something else than tiles of that size.
         """
         self._check(samples)
         count = len(samples.source)
@@ -93,6 +111,7 @@ class OnnxMethod:
         for start in range(0, count, batch):
             part = {name: _filled(values[start : start + batch], batch) for name, values in feeds.items()}
             answer = self._answer(part)
+            _check_answer(answer, batch, samples.source.shape[2:])
             answers.append(np.broadcast_to(answer, (batch, *answer.shape[1:]))[: count - start])
         return np.concatenate(answers) if len(answers) > 1 else np.ascontiguousarray(answers[0])
 
@@ -115,6 +134,16 @@ class OnnxMethod:
         size = samples.source.shape[2:]
         if self.graph.size and size != self.graph.size:
             raise RecipeError(f"this exported model takes tiles of {list(self.graph.size)}, not {list(size)}")
+
+
+def _check_answer(answer: np.ndarray, batch: int, size: tuple[int, ...]) -> None:
+    """Refuse what are no tiles; one for all of a batch will do."""
+    tiles = answer.ndim == 2 + len(size) and answer.shape[0] in (1, batch) and answer.shape[2:] == size
+    if not tiles or answer.dtype != np.float32:
+        raise InputError(
+            f"{GRAPH}: answers {batch} tiles of {list(size)} by {answer.dtype} of shape {list(answer.shape)}; it "
+            "is not the graph of this model, copy the whole model folder"
+        )
 
 
 def _filled(values: np.ndarray, count: int) -> np.ndarray:
@@ -145,7 +174,8 @@ def _session(path: Path, sha256: str, threads: int) -> Any:
         raise InputError(f"{path}: does not match the sha256 in model.json; the file is damaged, copy it again")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # What fails is raised as well, and said once.
+    bound(options)
     # A graph may name files that hold its weights. Ours do not: none is opened, there is no such folder.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path / "nowhere"))
     try:

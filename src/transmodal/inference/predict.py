@@ -113,6 +113,11 @@ def predict(how: Translation, scan: Scan) -> Float32[np.ndarray, "Cout X Y Z"]:
             tiles = [t for t in cover(shape, portion.size, settings.overlap) if mask[t.inside(shape)[0]].any()]
             for group in _groups(tiles, portion.batch):
                 answer = run(_samples(group, how.task, scan, axis))
+                if answer.shape[1] != how.task.out_channels:
+                    raise InputError(
+                        f"{case}: the networks answered with {answer.shape[1]} channels where the targets have "
+                        f"{how.task.out_channels}; they are not those of this model, copy the whole folder"
+                    )
                 for tile, values in zip(group, answer, strict=True):
                     blend.add(tile, values if axis is None else np.expand_dims(values, axis + 1))
             return blend.result(how.fill)

@@ -8,13 +8,14 @@ variance of the median itself, π/2n of a case's, is added.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations, product
+from itertools import chain, permutations, product
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from transmodal.data.traits import DETAIL, GROUPS, LAYOUT, PATTERN
+from transmodal.data.traits import DETAIL, GROUPS, LAYOUT, NUMBERS, PATTERN
+from transmodal.errors import RecipeError
 from transmodal.schema import make, plain
 
 USUAL = {
@@ -23,6 +24,8 @@ USUAL = {
 }  # fmt: skip
 """Standard deviation between people that a number of a group is taken to have before any was seen."""
 _AS_IF, _LEFT_OUT = 5, 64
+_FAR = 1e9
+"""No number of a profile is as large, and none that has to be positive as small as one over it."""
 ASPECTS: Mapping[str, tuple[str, ...]] = {
     "pattern": PATTERN, "levels": ("levels",), "detail": DETAIL, "layout": LAYOUT,
 }  # fmt: skip
@@ -65,7 +68,14 @@ class Profile:
         Raises:
             RecipeError: it is something else.
         """
-        return make(cls, stored, "model.profiles")
+        found = make(cls, stored, "model.profiles")
+        sizes = [{group: len(side.get(group, ())) for group in GROUPS} for side in (found.centre, found.spread)]
+        positive = [*chain(*found.spread.values()), *found.litres, *chain(*found.spacing), found.cases]
+        others = [*chain(*found.centre.values()), *found.furthest.values()]
+        bounded = min(positive) > 1 / _FAR and max(map(abs, [*positive, *others])) < _FAR
+        if sizes != [NUMBERS, NUMBERS] or not bounded:
+            raise RecipeError("model.profiles: is not what training images have in common")
+        return found
 
     def distance(self, traits: Mapping[str, Any], aspect: str, turn: Turn = UPRIGHT) -> float:
         """How far an image lies from the profile: the root mean square over an aspect's numbers, in spreads."""

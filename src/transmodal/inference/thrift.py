@@ -8,7 +8,10 @@ from transmodal.errors import InputError
 from transmodal.progress import warn
 
 Thing = TypeVar("Thing")
-_SIGNS = ("out of memory", "not enough memory", "bad_alloc", "failed to allocate", "cannot allocate memory")
+_SIGNS = (
+    "out of memory", "not enough memory", "bad_alloc", "failed to allocate", "cannot allocate memory",
+    "is smaller than requested bytes",
+)  # fmt: skip
 """What PyTorch, its allocators and ONNX Runtime say; only CUDA has an exception of its own for it."""
 _LEAST = 16
 """Voxels along the edge of a tile that is still worth a try."""
