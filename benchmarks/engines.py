@@ -54,6 +54,7 @@ GENERATORS: dict[str, dict[str, Any]] = {
     "aginet": {},
     "mrnet": {"encoder": "conv_pyramid"},
     "colorization": {"segmentation_weight": 0.0, "decoders": "single"},
+    "segmentation": {},
 }
 ENGINES = ("eager", "channels last", "bf16", "compiled", "compiled, bf16", "ONNX Runtime")
 Run = Callable[[Samples], Any]

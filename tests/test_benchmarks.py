@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from transmodal import registry
 from transmodal.data.grid import Grid
 from transmodal.data.layout import find_cases
 from transmodal.data.volume import Volume, read_volume, write_volume
@@ -37,6 +38,19 @@ def test_a_script_says_how_to_run_it(path: Path, monkeypatch: pytest.MonkeyPatch
     text = script(path.stem, monkeypatch)["__doc__"]
     assert f"python benchmarks/{path.name}" in text
     assert path.name in (FOLDER / "README.md").read_text()
+
+
+def test_every_generator_is_raced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All methods but the floors, which compute next to nothing."""
+    found = script("engines", monkeypatch)
+    assert set(found["GENERATORS"]) == set(registry.names()) - {"identity", "mean"}
+    run = found["engine"]
+    run.__globals__["EDGE"] = 32
+    run.__globals__["GENERATORS"] = {"segmentation": {"width": 4}}
+    given = found["slices_of"](2)
+    one, two = (run(kind, "segmentation")(given) for kind in ("eager", "ONNX Runtime"))
+    assert one.shape == two.shape == (2, 1, 32, 32)
+    np.testing.assert_allclose(two, one, atol=1e-5)
 
 
 def test_a_constant_loss_is_found_by_every_test(monkeypatch: pytest.MonkeyPatch) -> None:
