@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import SimpleITK
 from scipy import ndimage
 
-from transmodal.data.foreground import _closed, _filled, foreground, largest
+from transmodal.data.foreground import _closed, _filled, foreground, largest, otsu
 from transmodal.data.grid import Grid
 from transmodal.data.volume import Volume
 from transmodal.errors import InputError
@@ -120,3 +121,17 @@ def test_fine_voxels_are_closed_in_blocks():
     assert found[cracked].all()
     assert dice(found, ball) > 0.9
     assert found[ball].mean() > 0.98
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_threshold_is_that_of_itk(seed):
+    """Two humps, of noise or of whole numbers, some values beyond what is looked at."""
+    chance = np.random.default_rng(seed)
+    values = np.where(chance.random((31, 32, 33)) < 0.2 + 0.1 * seed, chance.normal(300, 40, (31, 32, 33)), 20)
+    values = (values + chance.normal(0, 10, values.shape)).astype(np.float32)
+    values = np.asfortranarray(values.round() if seed % 2 else values)
+    low, high = (float(v) for v in np.percentile(values, (0.5, 99.5)))
+    itk = SimpleITK.OtsuThresholdImageFilter()
+    itk.SetNumberOfHistogramBins(256)
+    itk.Execute(SimpleITK.GetImageFromArray(np.clip(values, low, high).astype(np.float64)))
+    assert otsu(values, low, high) == pytest.approx(itk.GetThreshold(), abs=1e-4 * (high - low) / 256)

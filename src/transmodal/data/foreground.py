@@ -8,7 +8,6 @@ is exactly one value (skull-stripped, or already masked) needs no guess: everyth
 from collections.abc import Sequence
 
 import numpy as np
-import SimpleITK
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
@@ -26,6 +25,8 @@ _CLOSE_MM = 8.0
 _FINE_MM, _MOST_STEPS = 0.6, 100
 """Of voxels that are at most half as wide as this, whole blocks are closed: the work grows with the square of how
 many voxels wide a gap is. A scan whose blocks are still far smaller than a gap is smaller than a gap itself."""
+_BINS = 256
+"""Of the histogram that the threshold is looked for in."""
 _BLANK_SHARE = 0.2
 """An image has a blank background when this share of it, and nearly all of its faces, have one value."""
 _BLANK_FACES = 0.6
@@ -75,12 +76,24 @@ def _above(values: Float[np.ndarray, "X Y Z"]) -> Mask:
         # A small part of the range, because resampling leaves ringing around a masked brain.
         off = values - np.float32(blank)
         return np.asarray(np.abs(off, out=off) > 0.03 * (high - low))
-    clipped = np.clip(values, low, high)
-    otsu = SimpleITK.OtsuThresholdImageFilter()
-    otsu.SetNumberOfHistogramBins(256)
-    # The order of voxels does not matter here, and handing them over against that of memory takes thrice as long.
-    otsu.Execute(SimpleITK.GetImageFromArray(clipped.T if clipped.flags.f_contiguous else clipped))
-    return np.asarray(clipped > otsu.GetThreshold())
+    return np.asarray(values > otsu(values, float(low), float(high)))
+
+
+def otsu(values: Float[np.ndarray, "X Y Z"], low: float, high: float) -> float:
+    """Otsu's threshold of values that are held to ``low`` .. ``high``: where two classes are farthest apart.
+
+    The upper edge of one of 256 bins, as ITK's filter gives it in four times the time.
+    """
+    # ITK's uppermost bin reaches a hundredth of a bin beyond the highest value.
+    step = (high - low) * (1 + 1 / (100 * _BINS)) / _BINS
+    place = values.ravel(order="K") - low
+    place /= step
+    counts = np.bincount(np.clip(place, 0, _BINS - 1, out=place).astype(np.uint8), minlength=_BINS)
+    edges = low + step * np.arange(1, _BINS + 1)
+    share = np.cumsum(counts)[:-1] / counts.sum()
+    moment = np.cumsum(counts * edges) / counts.sum()
+    apart = (moment[-1] * share - moment[:-1]) ** 2 / np.maximum(share * (1 - share), np.finfo(float).tiny)
+    return float(edges[apart.argmax()])
 
 
 def _blank(values: Float[np.ndarray, "X Y Z"]) -> float | None:
