@@ -1,7 +1,9 @@
+import sys
 from pathlib import Path
 
 import pytest
 
+from transmodal import progress
 from transmodal.data.files import natural
 from transmodal.data.layout import find_cases, is_drawn
 from transmodal.errors import InputError
@@ -61,6 +63,26 @@ def test_one_folder_per_case(tmp_path):
     assert set(two.images) == {"T1w", "CT"}
     assert two.mask == tmp_path / "p2/mask.nii.gz"
     assert ten.labels == tmp_path / "p10/labels.nii.gz"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_linked_cases_are_found_and_circles_end(tmp_path, capsys):
+    touch(tmp_path / "there", "sub-01/T1w.nii.gz", "sub-02/T1w.nii.gz", "sub-02/FLAIR.nii.gz")
+    scans = tmp_path / "scans"
+    touch(scans, "sub-03/T1w.nii.gz")
+    for name in ("sub-01", "sub-02"):
+        (scans / name).symlink_to(tmp_path / "there" / name)
+    (scans / "again").symlink_to(scans / "sub-03")
+    (scans / "sub-03" / "up").symlink_to(scans)
+    (scans / "one").symlink_to(scans / "other")
+    (scans / "other").symlink_to(scans / "one")
+    before = progress.voice()
+    progress.use("human")
+    cases = {case.name: sorted(case.images) for case in find_cases(scans)}
+    progress.use(before)
+    assert cases == {"sub-01": ["T1w"], "sub-02": ["FLAIR", "T1w"], "sub-03": ["T1w"]}
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert said.count("passed over") == 2
 
 
 def test_bids_names_anywhere_below(tmp_path):

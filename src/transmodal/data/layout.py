@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -96,15 +96,34 @@ def _images_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """All volumes below without hidden ones, and those of them that BIDS calls derivatives."""
     raw: list[Path] = []
     derived: list[Path] = []
-    for path in folder.rglob("*"):
+    for path in _below(folder, {folder.resolve()}):
         parts = path.relative_to(folder).parts
-        if any(part.startswith(".") for part in parts) or parts[0] in _NOT_DATA:
+        if parts[0] in _NOT_DATA:
             continue
         if len(parts) == 2 and is_stack(path) and sidecar(path) is None:
             warn(f"{path}: PNG files without a {SIDECAR} are passed over")
         elif (path.name.lower().endswith(READABLE) and path.is_file()) or (len(parts) == 2 and is_series(path)):
             (derived if parts[0] == _DERIVED else raw).append(path)
     return sorted(raw), sorted(derived)
+
+
+def _below(folder: Path, known: set[Path]) -> Iterator[Path]:
+    """Everything below that is not hidden, in linked folders too; a folder that was read already is not again."""
+    try:
+        inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as problem:
+        raise InputError(f"{folder}: cannot be read ({problem.strerror}); check its permissions") from problem
+    # What lies here before what is linked here, which may be the same.
+    for path in sorted(inside, key=Path.is_symlink):
+        yield path
+        if not path.is_dir():
+            continue
+        real = path.resolve()
+        if real in known:
+            warn(f"{path}: leads to a folder that is read already, and is passed over")
+        else:
+            known.add(real)
+            yield from _below(path, known)
 
 
 def _from_table(table: Path) -> list[CaseFiles]:
