@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from transmodal import methods, schema
-from transmodal.data.limits import MOST_ARGUMENT, numbers, whole_numbers
+from transmodal.data.limits import MOST_ARGUMENT, MOST_LAYERS, numbers, whole_numbers
 from transmodal.errors import RecipeError, nearest
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def build(
         task: what goes in and what comes out.
         arguments: hyper-parameters; those left out keep the default of the signature. Lists are taken for
             tuples and whole numbers for floats. All are finite, what is called ``…_weight`` is 0 or more,
-            and a ``width`` or ``…_width`` 1 or more.
+            and a ``width`` or ``…_width`` 1 or more; a depth, or a number of blocks or layers, has a limit.
 
     Raises:
         RecipeError: the method cannot do the task, or a hyper-parameter is unknown or of another type or
@@ -88,6 +88,8 @@ def build(
             raise RecipeError(f"{name}.{key} = {value}: a weight is 0 or more; 0 leaves its term out")
         if f"_{key}".endswith("_width") and any(n < 1 for n in numbers(value)):
             raise RecipeError(f"{name}.{key} = {value}: a layer has 1 channel or more")
+        if f"_{key}".endswith(("_depth", "_blocks", "_layers")) and any(n > MOST_LAYERS for n in numbers(value)):
+            raise RecipeError(f"{name}.{key} = {value}: at most {MOST_LAYERS} layers can be built")
     try:
         method: transmodal.methods._method.Method = schema.make(cls, arguments, name, task)
     except ValueError as error:

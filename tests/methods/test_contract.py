@@ -318,3 +318,5 @@ def test_numbers_that_make_no_sense_anywhere_are_refused(name: str) -> None:
         if key == "width" or key.endswith("_width"):
             refused(key, 0, "a layer has 1 channel or more")
             refused(key, -3, "a layer has 1 channel or more")
+        if key in ("depth", "blocks", "critic_layers"):
+            refused(key, 60_000, "at most 256 layers can be built")

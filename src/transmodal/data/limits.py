@@ -23,7 +23,9 @@ MOST_HEADER = 2**24
 MOST_PARAMETERS, MOST_TENSORS = 2**30, 20_000
 """Numbers that the networks of a model learn, and tensors that hold them."""
 MOST_ARGUMENT = 2**16
-"""Of a whole number among the arguments of networks: their widths, depths, counts."""
+"""Of a whole number among the arguments of networks: their widths, sizes, counts."""
+MOST_LAYERS = 256
+"""Of a network's depth, blocks or layers, as methods call them; thousands take minutes to build."""
 MOST_TEXT = 2**28
 """Bytes of a table or of a JSON or TOML file."""
 
