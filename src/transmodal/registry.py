@@ -92,8 +92,8 @@ def build(
             raise RecipeError(f"{name}.{key} = {value}: at most {MOST_LAYERS} layers can be built")
     try:
         method: transmodal.methods._method.Method = schema.make(cls, arguments, name, task)
-    except ValueError as error:
-        raise RecipeError(f"{name} cannot be built: {error}") from error
+    except (ValueError, RuntimeError) as error:  # The second is torch's, of tensors that cannot be.
+        raise RecipeError(f"{name} cannot be built: {str(error).partition(chr(10))[0]}") from error
     return method
 
 

@@ -295,6 +295,11 @@ def test_a_task_it_cannot_do_is_refused(name: str) -> None:
         registry.build(name, Task(), {"wdth": 3})
 
 
+def test_what_torch_cannot_hold_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"aginet cannot be built: .*overflow"):
+        registry.outline("aginet", Task(), {"depth": 200})
+
+
 @pytest.mark.parametrize("name", registry.names())
 def test_numbers_that_make_no_sense_anywhere_are_refused(name: str) -> None:
     known = registry.arguments(registry.get(name))
